@@ -1,0 +1,391 @@
+"""An upper bound of the Lipschitz constant of the Jacobian on a ball (theory B3).
+
+For unit u, delta, v the form u^T D^2F[delta, v] is a sum over pairs of layers; pair (b, a), a <= b,
+is bounded by T_ba = I_ba + C_ba, a product term and a curvature term, and
+
+    beta(R) = |T(R)|_2        (or unit by unit for two trainable layers).
+
+Derivation, and the inflation from the stored weights to the ball: docs/theory/B3.md. All numbers
+here are upper bounds, every operation rounds up, and each name is the one of that page.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from talweg._errors import InputError
+from talweg.enclosure import (
+    Ball,
+    add_up,
+    div_up,
+    mul_up,
+    norm_upper,
+    sqrt_up,
+    sub_up,
+    sum_upper,
+)
+from talweg.network._linearization import Linearization
+from talweg.network._weight_norms import (
+    CHUNK_ENTRIES,
+    WeightNorms,
+    curved_stages,
+    trainable_stages,
+    weight_norms,
+)
+from talweg.verified import spectral_norm_upper
+
+
+@dataclass(frozen=True, eq=False)
+class _OnBall:
+    """Bounds that hold on the whole ball of one radius; tuples are indexed by the stage.
+
+    Attributes:
+        zeta: ``|z_l - z_{l,0}|`` per sample.
+        eta: ``|h_l - h_{l,0}|`` per sample.
+        extended: ``|h~_{l-1}|`` per sample, at the index l of the layer that reads it.
+        slope: ``|psi_l'|`` per sample and unit.
+        slope_change: ``|D_l - D_{l,0}|`` per sample.
+        cotangent_z: ``|G_l|`` per sample.
+        curvature: ``s_l`` per sample and unit.
+    """
+
+    radius: float
+    zeta: tuple[Tensor, ...]
+    eta: tuple[Tensor, ...]
+    extended: tuple[Tensor, ...]
+    slope: tuple[Tensor, ...]
+    slope_change: tuple[Tensor, ...]
+    cotangent_z: tuple[Tensor, ...]
+    curvature: tuple[Tensor, ...]
+
+
+class JacobianLipschitz:
+    """Lipschitz constants of the Jacobian on balls around the stored weights.
+
+    Args:
+        state: The linearization on the (merged) training rows.
+    """
+
+    def __init__(self, state: Linearization) -> None:
+        self._state = state
+        self._trainable = trainable_stages(state)
+        self._norms: WeightNorms = weight_norms(state)
+        self._known: dict[float, float] = {}
+
+    def upper(self, radius: float) -> float:
+        """``beta(R)``: ``|J(w) - J(w')|_op <= beta |w - w'|`` for all w, w' in B(w0, R).
+
+        Args:
+            radius: R >= 0, finite.
+
+        Returns:
+            A float, inf when nothing finite could be shown.
+
+        Raises:
+            InputError: The radius is negative or not finite.
+        """
+        radius = _checked_radius(radius)
+        if radius not in self._known:
+            self._known[radius] = self._upper(radius)
+        return self._known[radius]
+
+    def _upper(self, radius: float) -> float:
+        on_ball = self._on_ball(radius)
+        pair = self._two_layer_pair()
+        beta = (
+            self._unit_by_unit(pair, on_ball)
+            if pair is not None
+            else nonnegative_norm_upper(self._layer_matrix(on_ball))
+        )
+        return beta if beta >= 0.0 else math.inf  # a NaN says nothing
+
+    def layer_matrix_upper(self, radius: float) -> Tensor:
+        """The matrix ``T(R)``, ``(L, L)`` float64, for the share of each layer.
+
+        Args:
+            radius: R >= 0, finite.
+        """
+        return self._layer_matrix(self._on_ball(_checked_radius(radius)))
+
+    def nonideal_path(self, radius: float) -> str | None:
+        """The first activation that is not its ideal function on all of B(w0, R), or None.
+
+        Args:
+            radius: R >= 0, finite.
+        """
+        on_ball = self._on_ball(_checked_radius(radius))
+        state = self._state
+        if not state.form.entry.is_ideal_on(state.z[0]):
+            return state.form.entry.operations[0].path
+        for s, stage in enumerate(state.form.stages, start=1):
+            z = state.z[s].inflate(on_ball.zeta[s].reshape(-1, 1))
+            if not stage.pointwise.is_ideal_on(z):
+                return stage.pointwise.operations[0].path
+        return None
+
+    # Bounds on the ball, steps 1 and 2 of the page.
+
+    def _on_ball(self, radius: float) -> _OnBall:
+        state, norms = self._state, self._norms
+        zero = torch.zeros_like(norms.hidden[0])
+        eta, zeta = [zero], [zero]
+        extended, slope, slope_change = [zero], [zero], [zero]
+        second: list[Tensor] = [zero]
+        for s, stage in enumerate(state.form.stages, start=1):
+            t_w, t_b = stage.linear.weight_trainable, stage.linear.bias_trainable
+            size = add_up(norms.hidden[s - 1], eta[s - 1]) if t_w else zero
+            reach = sqrt_up(add_up(mul_up(size, size), 1.0)) if t_b else size
+            z_change = add_up(mul_up(eta[s - 1], norms.weight[s]), mul_up(reach, radius))
+            if radius == 0.0:
+                z_change = zero
+                first, curved = state.first[s], state.second[s]
+            else:
+                _, first, curved = stage.pointwise.jet(state.z[s].inflate(z_change.reshape(-1, 1)))
+            d1, d2 = first.magnitude_upper(), curved.magnitude_upper()  # (n, d_s)
+            extended.append(reach)
+            zeta.append(z_change)
+            slope.append(d1)
+            second.append(d2)
+            eta.append(mul_up(d1.amax(1), z_change) if radius > 0.0 else zero)
+            slope_change.append(mul_up(d2.amax(1), z_change) if radius > 0.0 else zero)
+
+        depth = state.depth
+        change_h: list[Tensor] = [zero] * (depth + 1)  # gamma^h
+        change_z: list[Tensor] = [zero] * (depth + 1)  # gamma
+        for s in range(depth, 0, -1):
+            change_z[s] = add_up(
+                mul_up(change_h[s], slope[s].amax(1)), mul_up(norms.cotangent_h[s], slope_change[s])
+            )
+            moved = radius if state.form.stages[s - 1].linear.weight_trainable else 0.0
+            change_h[s - 1] = add_up(
+                mul_up(change_z[s], add_up(norms.weight[s], moved)),
+                mul_up(norms.cotangent_z[s], moved),
+            )
+        cotangent_z = [zero, *(add_up(norms.cotangent_z[s], change_z[s]) for s in range(1, depth + 1))]
+        curvature = [
+            zero,
+            *(
+                mul_up(second[s], add_up(norms.columns[s], change_h[s].reshape(-1, 1)))
+                for s in range(1, depth + 1)
+            ),
+        ]
+        return _OnBall(
+            radius, tuple(zeta), tuple(eta), tuple(extended), tuple(slope), tuple(slope_change),
+            tuple(cotangent_z), tuple(curvature),
+        )  # fmt: skip
+
+    # Step 3: propagators from stage a.
+
+    def _propagators(
+        self, a: int, on_ball: _OnBall
+    ) -> tuple[dict[int, Tensor], dict[int, Tensor], dict[int, Tensor]]:
+        """``p_{c,a}``, ``pi_{c,a}`` and ``|B_{c,a}|`` on the ball, per sample, by c."""
+        norms, stages = self._norms, self._state.form.stages
+        zero = torch.zeros_like(norms.hidden[0])
+        change: dict[int, Tensor] = {a: zero}
+        size: dict[int, Tensor] = {a: torch.ones_like(zero)}
+        b_norm: dict[int, Tensor] = {}
+        for c in range(a, self._state.depth):
+            b0 = norms.b0[c, a]
+            q = add_up(
+                mul_up(on_ball.slope[c].amax(1), change[c]),
+                mul_up(on_ball.slope_change[c], size[c]),
+            )
+            b_norm[c] = add_up(b0, q)
+            moved = on_ball.radius if stages[c].linear.weight_trainable else 0.0
+            size[c + 1] = mul_up(b0, norms.weight[c + 1])
+            change[c + 1] = add_up(
+                mul_up(q, add_up(norms.weight[c + 1], moved)), mul_up(b0, moved)
+            )
+        return change, size, b_norm
+
+    def _nu(self, a: int, b: int, on_ball: _OnBall, change: dict[int, Tensor],
+            size: dict[int, Tensor]) -> Tensor:  # fmt: skip
+        """``nu_{a|b}`` on the ball, per sample."""
+        at_start = self._norms.nu0[a, b]
+        kept = mul_up(at_start, at_start)
+        moved = torch.zeros_like(kept)
+        for c in curved_stages(self._state, b):
+            grown = sub_up(on_ball.curvature[c], self._norms.curvature[c]).amax(1).clamp(min=0.0)
+            kept = add_up(kept, mul_up(grown, mul_up(size[c], size[c])))
+            largest = on_ball.curvature[c].amax(1)
+            moved = add_up(moved, mul_up(largest, mul_up(change[c], change[c])))
+        return add_up(sqrt_up(kept), sqrt_up(moved))
+
+    # Step 4: the entries of T.
+
+    def _layer_matrix(self, on_ball: _OnBall) -> Tensor:
+        depth = self._state.depth
+        matrix = torch.zeros(depth, depth, dtype=torch.float64)
+        nu: dict[tuple[int, int], Tensor] = {}
+        products: dict[tuple[int, int], float] = {}
+        for a in self._trainable:
+            change, size, b_norm = self._propagators(a, on_ball)
+            for b in self._trainable:
+                if (a, b) in self._norms.nu0:
+                    nu[a, b] = self._nu(a, b, on_ball, change, size)
+                if b > a and self._state.form.stages[b - 1].linear.weight_trainable:
+                    products[a, b] = self._product(a, b, on_ball, b_norm)
+        for a in self._trainable:
+            for b in self._trainable:
+                if b < a:
+                    continue
+                total = add_up(products.get((a, b), 0.0), self._curvature(a, b, on_ball, nu))
+                matrix[a - 1, b - 1] = matrix[b - 1, a - 1] = total
+        return matrix
+
+    def _product(self, a: int, b: int, on_ball: _OnBall, b_norm: dict[int, Tensor]) -> float:
+        """``I_ba``."""
+        if a == b - 1:
+            weights = mul_up(on_ball.slope[a], on_ball.cotangent_z[b].reshape(-1, 1))
+            return self._largest_unit_norm(weights, a, on_ball)
+        return self._weighted_norm(mul_up(on_ball.cotangent_z[b], b_norm[b - 1]), a, on_ball)
+
+    def _curvature(
+        self, a: int, b: int, on_ball: _OnBall, nu: dict[tuple[int, int], Tensor]
+    ) -> float:
+        """``C_ba``."""
+        curved = curved_stages(self._state, b)
+        if not curved:
+            return 0.0
+        if a == b and curved == [b]:
+            weights = mul_up(on_ball.curvature[b], on_ball.extended[b].reshape(-1, 1))
+            return self._largest_unit_norm(weights, b, on_ball)
+        # A diagonal Q_b has no entry of its own: its largest eigenvalue is its largest entry.
+        own = nu[b, b] if (b, b) in nu else sqrt_up(on_ball.curvature[b].amax(1))
+        weights = mul_up(own, nu[a, b])
+        one = self._weighted_norm(mul_up(weights, on_ball.extended[b]), a, on_ball)
+        if a == b:
+            return one
+        return min(one, self._weighted_norm(mul_up(weights, on_ball.extended[a]), b, on_ball))
+
+    def _two_layer_pair(self) -> tuple[int, int] | None:
+        """The pair (a, a + 1) when the form splits over the units of stage a."""
+        if len(self._trainable) != 2:
+            return None
+        a, b = self._trainable
+        stages = self._state.form.stages
+        adjacent = b == a + 1 and stages[b - 1].linear.weight_trainable
+        return (a, b) if adjacent and not curved_stages(self._state, b) else None
+
+    def _unit_by_unit(self, pair: tuple[int, int], on_ball: _OnBall) -> float:
+        """``max_j (tau_j + sqrt(tau_j^2 + 4 sigma_j^2)) / 2``."""
+        a, b = pair
+        tau = mul_up(on_ball.curvature[a], on_ball.extended[a].reshape(-1, 1))  # (n, d_a)
+        sigma = mul_up(on_ball.slope[a], on_ball.cotangent_z[b].reshape(-1, 1))
+
+        def combined(t: Tensor, s: Tensor) -> Tensor:
+            root = sqrt_up(add_up(mul_up(t, t), mul_up(mul_up(s, s), 4.0)))
+            return mul_up(add_up(t, root), 0.5)
+
+        def exact(units: Tensor) -> Tensor:
+            return combined(
+                self._unit_norms(tau[:, units], a, on_ball),
+                self._unit_norms(sigma[:, units], a, on_ball),
+            )
+
+        cheap = combined(self._unit_frobenius(tau, a, on_ball),
+                         self._unit_frobenius(sigma, a, on_ball))  # fmt: skip
+        return largest_of(cheap, exact, self._units_at_once(a))
+
+    # Norms of weighted extended inputs.
+
+    def _weighted_norm(self, weights: Tensor, a: int, on_ball: _OnBall) -> float:
+        """``|diag(weights) H~_{a-1}|`` on the ball; weights ``(n,)`` >= 0."""
+        return float(self._unit_norms(weights.reshape(-1, 1), a, on_ball)[0])
+
+    def _unit_norms(self, weights: Tensor, a: int, on_ball: _OnBall) -> Tensor:
+        """``|diag(weights[:, j]) H~_{a-1}|`` on the ball for every j; weights ``(n, m)``."""
+        inputs = self._state.extended[a]  # (n, c)
+        scaled = Ball.exact(weights.T.unsqueeze(2)) * inputs  # (m, n, c)
+        at_start = spectral_norm_upper(scaled)
+        if self._state.form.stages[a - 1].linear.weight_trainable and on_ball.radius > 0.0:
+            drift = norm_upper(mul_up(weights, on_ball.eta[a - 1].reshape(-1, 1)), 0)
+            return add_up(at_start, drift)
+        return at_start
+
+    def _unit_frobenius(self, weights: Tensor, a: int, on_ball: _OnBall) -> Tensor:
+        """The same by the Frobenius norm: cheap, and at most sqrt(rank) larger."""
+        return norm_upper(mul_up(weights, on_ball.extended[a].reshape(-1, 1)), 0)
+
+    def _largest_unit_norm(self, weights: Tensor, a: int, on_ball: _OnBall) -> float:
+        cheap = self._unit_frobenius(weights, a, on_ball)
+        return largest_of(
+            cheap,
+            lambda units: self._unit_norms(weights[:, units], a, on_ball),
+            self._units_at_once(a),
+        )
+
+    def _units_at_once(self, a: int) -> int:
+        n, c = self._state.extended[a].shape
+        return max(1, min(16, CHUNK_ENTRIES // max(n * c, 1)))
+
+
+def jacobian_lipschitz_upper(state: Linearization, radius: float) -> float:
+    """Upper bound of the Lipschitz constant of the Jacobian on B(w0, radius).
+
+    Source: theory B3 (docs/theory/B3.md). For several radii keep one `JacobianLipschitz`.
+
+    Args:
+        state: The linearization on the (merged) training rows.
+        radius: R >= 0, finite, in the Euclidean norm of all trainable parameters.
+
+    Returns:
+        ``beta(R)``, inf when nothing finite could be shown.
+    """
+    return JacobianLipschitz(state).upper(radius)
+
+
+def largest_of(cheap: Tensor, exact: Callable[[Tensor], Tensor], at_once: int) -> float:
+    """Upper bound of the maximum of m numbers, each with a cheap and a dear upper bound.
+
+    The dear bound is evaluated in the order of the cheap ones and stops when no cheap bound left
+    exceeds the maximum so far: what is skipped is below it.
+
+    Args:
+        cheap: ``(m,)``.
+        exact: Indices -> better upper bounds.
+        at_once: How many indices one call gets.
+    """
+    order = torch.argsort(cheap, descending=True)
+    largest = 0.0
+    for start in range(0, len(order), at_once):
+        units = order[start : start + at_once]
+        if float(cheap[units[0]]) <= largest:
+            break
+        best = torch.minimum(cheap[units], exact(units))
+        if bool(best.isnan().any()):
+            return math.inf
+        largest = max(largest, float(best.amax()))
+    return largest
+
+
+def nonnegative_norm_upper(matrix: Tensor) -> float:
+    """Upper bound of the spectral norm of a symmetric entrywise nonnegative matrix.
+
+    Collatz and Wielandt: for every positive v, the largest eigenvalue is at most
+    ``max_i (T v)_i / v_i``; v is a perturbed Perron vector.
+
+    Args:
+        matrix: ``(L, L)`` float64, symmetric, entries >= 0.
+    """
+    if matrix.numel() == 0 or not bool(matrix.isfinite().all()):
+        return 0.0 if matrix.numel() == 0 else math.inf
+    if float(matrix.amax()) == 0.0:
+        return 0.0
+    v = torch.linalg.eigh(matrix).eigenvectors[:, -1].abs() + 1e-9
+    return float(div_up(sum_upper(mul_up(matrix, v), 1), v).amax())
+
+
+def _checked_radius(radius: float) -> float:
+    if not (0.0 <= radius < math.inf):
+        raise InputError(
+            "`radius` of jacobian_lipschitz_upper(state, radius) must be finite and >= 0; got "
+            f"{radius!r}. Use 0 for the bound at the stored weights."
+        )
+    return float(radius)
