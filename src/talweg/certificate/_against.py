@@ -1,0 +1,62 @@
+"""Whether a file still speaks of a live model and data: operations and hashes compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from talweg.certificate._document import (
+    array_hash,
+    model_and_weights,
+    read_document,
+    stored,
+    weights_hash,
+)
+from talweg.network import check_data, gate, read
+
+
+def differences(path: str | Path, model: nn.Module, data: tuple[Tensor, Tensor]) -> list[str]:
+    """What differs between a certificate file and a live model with its data.
+
+    Args:
+        path: A `.talweg` file.
+        model: The live model.
+        data: ``(X, y)`` as given to `certify`.
+
+    Returns:
+        One sentence per difference; empty when file and live objects agree in every bit.
+
+    Raises:
+        CertificateFileError: The file cannot be read.
+        InputError: The data are malformed.
+        UnsupportedModelError: The model cannot be read.
+    """
+    body = read_document(path).body
+    X, y = data
+    network = read(model, X)
+    checked = check_data(X, y, network)
+    gate(model, network, X)
+    operations, arrays = model_and_weights(network)
+    found: list[str] = []
+    if operations != body["model"]:
+        found.append(_operations(operations, body["model"]))
+    live = {
+        "weights": weights_hash(arrays, operations),
+        "inputs": array_hash(stored(X)),
+        "targets": array_hash(stored(y).reshape(checked.targets.shape)),
+    }
+    for name, value in live.items():
+        if value != body["hashes"].get(name):
+            found.append(
+                f"{name} differ: sha256 {value[:16]}... live, "
+                f"{str(body['hashes'].get(name))[:16]}... in the file"
+            )
+    return found
+
+
+def _operations(live: list[dict[str, object]], stored_ones: list[dict[str, object]]) -> str:
+    if len(live) != len(stored_ones):
+        return f"the model has {len(live)} operations live, {len(stored_ones)} in the file"
+    index = next(i for i, (a, b) in enumerate(zip(live, stored_ones, strict=True)) if a != b)
+    return f"operation {index} is {live[index]} live, {stored_ones[index]} in the file"
