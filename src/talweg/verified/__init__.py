@@ -1,0 +1,11 @@
+"""Verified linear algebra: eigenvalue and norm bounds that hold whatever LAPACK returns."""
+
+from talweg.verified._largest import psd_largest_eigenvalue_upper
+from talweg.verified._smallest import smallest_eigenvalue_lower
+from talweg.verified._spectral_norm import spectral_norm_upper
+
+__all__ = [
+    "psd_largest_eigenvalue_upper",
+    "smallest_eigenvalue_lower",
+    "spectral_norm_upper",
+]
