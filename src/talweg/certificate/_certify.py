@@ -240,9 +240,7 @@ def _answer(
     given = AsGiven(
         "PROVED" if proved else "UNDECIDED",
         reason or _explained(outcome),
-        outcome.missing_factor
-        if outcome.missing_factor is not None
-        else _used_factor(bounds, outcome),
+        outcome.missing_factor,
     )
     if proved:
         return _proved(problem, problem.network, bounds, outcome, given, attack, seed, say, watch)
@@ -270,7 +268,13 @@ def _judged(
     begun = time.perf_counter()
     outcome = evaluate_theorem(bounds, problem.loss, problem.theorem, problem.target)
     reason = None
-    if outcome.verdict.conclusion is not None:
+    conclusion = outcome.verdict.conclusion
+    if isinstance(conclusion, TargetReached) and conclusion.steps_upper == 0.0:
+        reason = (
+            f"the loss at these weights is already at most the target {problem.target!r}: there is "
+            "nothing to prove. Choose a smaller target."
+        )
+    elif conclusion is not None:
         path = bounds.lipschitz.nonideal_path(outcome.lipschitz[-1][0])
         if path is not None:
             reason = (
@@ -285,17 +289,7 @@ def _explained(outcome: Outcome) -> str:
     verdict = outcome.verdict
     if verdict.conclusion is not None:
         return f"the criterion of {outcome.theorem} holds."
-    if outcome.missing_factor is not None and outcome.missing_factor < math.inf:
-        return f"{verdict.reason} (missing factor {outcome.missing_factor:.4g})"
     return verdict.reason
-
-
-def _used_factor(bounds: MeasuredBounds, outcome: Outcome) -> float | None:
-    """|r_0| / int s over the profile's whole ball, below 1: how close the call was."""
-    for hypothesis in outcome.verdict.hypotheses:
-        if hypothesis.name == "criterion" and hypothesis.missing_factor is not None:
-            return hypothesis.missing_factor
-    return None
 
 
 def _polished(

@@ -46,14 +46,15 @@ class Outcome:
         verdict: What it says.
         lipschitz: The pairs (radius, beta) that it used.
         epsilon: T4's epsilon, else None.
-        missing_factor: How many times too large the residual is, an upper bound; None if it fits.
+        missing_factor: ``|r_0|`` over the largest residual that the criterion would admit here
+            (to zero loss), a float estimate: below 1 when it holds.
     """
 
     theorem: TheoremId
     verdict: Verdict[Conclusion]
     lipschitz: Profile
     epsilon: float | None
-    missing_factor: float | None
+    missing_factor: float
 
 
 def evaluate_theorem(
@@ -163,12 +164,20 @@ def _outcome(
             available > 0.0 and r0 < available
         ) else 0.5  # fmt: skip
         verdict = _composite(bounds, profile, loss, epsilon)
-    factor = None
-    if verdict.conclusion is None:
-        factor = verdict.missing_factor
-        if factor is None:
-            factor = r0 / available if available > 0.0 else math.inf
-    return Outcome(theorem, verdict, lipschitz, epsilon, factor)
+    return Outcome(theorem, verdict, lipschitz, epsilon, _missing_factor(bounds, lipschitz))
+
+
+def _missing_factor(bounds: MeasuredBounds, lipschitz: Profile) -> float:
+    """``|r_0| / int s`` with the last beta continued to where s vanishes."""
+    sigma, r0 = bounds.sigma_min_lower, bounds.residual_norm_upper
+    radius, beta = lipschitz[-1]
+    if not (sigma > 0.0 and beta < math.inf):
+        return math.inf
+    end = max(radius, 2.0 * sigma / beta) if beta > 0.0 else max(radius, 4.0 * r0 / sigma)
+    extended = lipschitz if end <= radius else (*lipschitz, (end, beta))
+    profile = singular_value_profile(sigma, extended)
+    available = profile.integral_lower(profile.radius)
+    return r0 / available if available > 0.0 else math.inf
 
 
 def _composite(

@@ -121,9 +121,9 @@ def _one_chunk(
     needed_b = [b for b in trainable_stages(state) if b >= a and any(c >= b for c in curved)]
     if needed_b == [a] and curved == [a]:
         needed_b = []  # Q_a is diagonal and is bounded unit by unit
-    last = max([*curved, *[c for c in range(a, state.depth)]], default=a)
+    last = max([*(curved if needed_b else []), state.depth - 1])
     blocks: dict[int, Ball] = {}
-    if a in curved:
+    if a in needed_b and a in curved:
         blocks[a] = Ball.exact(torch.diag_embed(sqrt_up(curvature[a][rows])))  # (m, d_a, d_a)
     b_matrix: Ball | None = None  # B_{c,a}; None stands for diag(first_a)
     for c in range(a + 1, last + 1):
@@ -136,7 +136,7 @@ def _one_chunk(
         b_matrix = p * first_c.reshape(*first_c.shape, 1)
         if c < state.depth:
             b0.setdefault((c, a), []).append(spectral_norm_upper(b_matrix))
-        if c in curved:
+        if needed_b and c in curved:
             root = Ball.exact(sqrt_up(curvature[c][rows]))
             blocks[c] = p * root.reshape(*root.shape, 1)
     for b in needed_b:

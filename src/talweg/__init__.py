@@ -1,0 +1,79 @@
+"""talweg: proofs that gradient descent gets down.
+
+A certificate says that gradient descent from *these* weights on *this* data with *this* step size
+converges to zero training loss, at a stated rate, inside a stated ball; or it names the hypothesis
+that could not be shown, with its margin.
+
+    cert = talweg.certify(model, (X, y))
+    cert.save("run.talweg")
+
+Names are imported on first use, so that ``import talweg`` alone does not load torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from talweg._errors import (
+    CertificateFileError,
+    InputError,
+    MissingDependencyError,
+    ReadingError,
+    SpecError,
+    TalwegError,
+    UnsoundArithmeticError,
+    UnsupportedModelError,
+)
+
+if TYPE_CHECKING:
+    from talweg import nn
+    from talweg._measure import measure
+    from talweg._measurement import Measurement
+    from talweg.certificate import Certificate, certify
+    from talweg.network import tangent_kernel
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Certificate",
+    "CertificateFileError",
+    "InputError",
+    "Measurement",
+    "MissingDependencyError",
+    "ReadingError",
+    "SpecError",
+    "TalwegError",
+    "UnsoundArithmeticError",
+    "UnsupportedModelError",
+    "__version__",
+    "certify",
+    "measure",
+    "nn",
+    "tangent_kernel",
+]
+
+# Where each name that needs torch is defined; None stands for a public module of that name.
+_LAZY: dict[str, str | None] = {
+    "Certificate": "talweg.certificate",
+    "Measurement": "talweg._measurement",
+    "certify": "talweg.certificate",
+    "measure": "talweg._measure",
+    "nn": None,
+    "tangent_kernel": "talweg.network",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'talweg' has no attribute {name!r}")
+    home = _LAZY[name]
+    if home is None:
+        return importlib.import_module(f"talweg.{name}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

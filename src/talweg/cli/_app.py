@@ -1,0 +1,154 @@
+"""The commands: each parses its arguments and hands over to a module of its own."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from talweg import __version__
+from talweg.cli._outcome import errors_reported
+
+app = typer.Typer(
+    name="talweg",
+    help="Proofs that gradient descent gets down. Exit codes: 0 proved, valid or done; "
+    "1 not proved or invalid; 2 misuse or bad input; 3 incomplete check.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,  # usage errors stay plain text, one message, wherever they are read
+    pretty_exceptions_enable=False,
+)
+
+
+class Loss(StrEnum):
+    """Squared loss over all entries of the residual."""
+
+    mse = "mse"
+    sse = "sse"
+    half_sse = "half_sse"
+
+
+class Theorem(StrEnum):
+    """Which theorem shall carry the claim; with a target, T7 takes the place of T11."""
+
+    T11 = "T11"
+    T4 = "T4"
+
+
+Spec = Annotated[
+    str,
+    typer.Argument(
+        metavar="SPEC",
+        help="package.module:function or file.py:function; it returns (model, X, y) or a dict.",
+    ),
+]
+LossOption = Annotated[Loss | None, typer.Option(help="Loss; mse where nothing says otherwise.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"talweg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _talweg(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Proofs that gradient descent gets down."""
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the files it writes.")] = Path("out"),
+    seed: Annotated[int, typer.Option(help="Seed of the initial weights.")] = 0,
+    json: Json = False,
+) -> None:
+    """Train on handwritten digits until a proof holds, certify, check, report."""
+    with errors_reported():
+        from talweg.cli._demo import run_demo
+
+        raise typer.Exit(run_demo(out, seed=seed, as_json=json))
+
+
+@app.command()
+def certify(
+    spec: Spec,
+    out: Annotated[Path | None, typer.Option(help="Certificate file to write.")] = None,
+    json: Json = False,
+    polish: Annotated[
+        bool | None,
+        typer.Option(
+            "--polish/--no-polish",
+            help="Where the weights as given cannot be certified, train a copy until it can "
+            "(on unless SPEC says otherwise).",
+        ),
+    ] = None,
+    attack: Annotated[
+        bool | None,
+        typer.Option(
+            "--attack/--no-attack",
+            help="Search for the slack of the Lipschitz bound (on unless SPEC says otherwise).",
+        ),
+    ] = None,
+    loss: LossOption = None,
+    target: Annotated[
+        float | None, typer.Option(help="Target loss instead of zero (theorem T7).")
+    ] = None,
+    theorem: Annotated[Theorem | None, typer.Option(help="Theorem; T11 by default.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the attack.")] = None,
+) -> None:
+    """Prove that gradient descent from these weights on this data reaches zero training loss."""
+    with errors_reported():
+        from talweg.cli._certify import run_certify
+
+        given = {
+            "polish": polish,
+            "attack": attack,
+            "loss": loss and loss.value,
+            "target": target,
+            "theorem": theorem and theorem.value,
+            "seed": seed,
+        }
+        chosen = {key: value for key, value in given.items() if value is not None}
+        raise typer.Exit(run_certify(spec, out, chosen, as_json=json))
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .talweg certificate.")],
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPEC",
+            help="Also compare the file with the live model and data of SPEC.",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Check a certificate with the independent checker, in a separate process."""
+    with errors_reported():
+        from talweg.cli._check import run_check
+
+        raise typer.Exit(run_check(file, against, as_json=json))
+
+
+@app.command()
+def measure(spec: Spec, json: Json = False, loss: LossOption = None) -> None:
+    """Measure the PL ratio, the kernel spectrum and the curvature: floats, no proof."""
+    with errors_reported():
+        from talweg.cli._measure import run_measure
+
+        raise typer.Exit(run_measure(spec, loss and loss.value, as_json=json))
+
+
+def main() -> None:
+    """Entry point of the command ``talweg``."""
+    with errors_reported():
+        app()

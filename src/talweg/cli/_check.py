@@ -1,0 +1,79 @@
+"""``talweg check``: the independent checker, and a comparison with the live model."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from talweg._errors import InputError
+from talweg.cli._checker import run_checker
+from talweg.cli._console import print_json, stdout_console
+from talweg.cli._outcome import DONE, MISUSE, NOT_PROVED
+
+
+def run_check(file: Path, against: str | None, *, as_json: bool) -> int:
+    """Check a certificate file; with ``against``, compare it with the live model and data too.
+
+    The checker decides whether the file proves its claim. Whether the claim speaks of *your* model
+    is another question, and ``against`` answers it: operations and hashes are compared.
+
+    Returns:
+        The checker's exit code, or 1 where the file is valid but speaks of something else.
+
+    Raises:
+        TalwegError: The file or the specification cannot be read, or the checker is missing.
+    """
+    if not file.is_file():
+        raise InputError(f"FILE of talweg check must be a certificate; there is no file {file}.")
+    answer = run_checker(file)
+    if answer.exit_code == MISUSE:
+        raise InputError(answer.message or f"the checker refused to read {file}.")
+    record: dict[str, Any] = {
+        "verdict": "incomplete",
+        "reason": answer.message or None,
+        "claim": None,
+        "seconds": None,
+        **answer.record,
+    }
+    code = answer.exit_code
+    if against is not None:
+        record["against"] = against
+        record["differences"] = _differences(file, against)
+        if record["differences"] and code == DONE:
+            code = NOT_PROVED
+    if as_json:
+        print_json(record)
+    else:
+        _print(record)
+    return code
+
+
+def _differences(file: Path, spec: str) -> list[str]:
+    from talweg.certificate import differences
+    from talweg.cli._spec import load_problem
+
+    problem = load_problem(spec)
+    with contextlib.redirect_stdout(sys.stderr):
+        return list(differences(file, problem.model, (problem.X, problem.y)))
+
+
+def _print(record: dict[str, Any]) -> None:
+    console = stdout_console()
+
+    def say(line: str) -> None:
+        console.print(line, soft_wrap=True, markup=False)
+
+    say(str(record["verdict"]))
+    if record["reason"]:
+        say(f"reason: {record['reason']}")
+    if record["claim"]:
+        say(f"claim: {record['claim']}")
+    if "differences" in record:
+        if record["differences"]:
+            say(f"the file speaks of something else than {record['against']}:")
+            for difference in record["differences"]:
+                say(f"  - {difference}")
+        else:
+            say(f"the file speaks of exactly the model and data of {record['against']}")

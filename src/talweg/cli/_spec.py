@@ -1,0 +1,210 @@
+"""Loading a ``SPEC``: ``package.module:function`` or ``file.py:function``.
+
+The function takes no arguments and returns ``(model, X, y)``, or a dict with the keys ``model``,
+``X``, ``y`` and settings of `talweg.certify`. Its file is run as a Python file is: whatever it
+imports and does, happens. What it prints goes to stderr, so that stdout holds the result alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import Tensor, nn
+
+from talweg._errors import SpecError
+
+SETTINGS = ("loss", "target", "theorem", "polish", "attack", "seed")
+_FORMS = "package.module:function or file.py:function"
+_RETURNS = "(model, X, y), or a dict with the keys model, X and y"
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What a specification returned.
+
+    Attributes:
+        model: The module, as returned.
+        X: Inputs, as returned; checked later, with the model at hand.
+        y: Targets, likewise.
+        settings: Arguments of `talweg.certify` that the specification fixes.
+    """
+
+    model: nn.Module
+    X: Tensor
+    y: Tensor
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def load_problem(spec: str) -> Problem:
+    """Import the specification's function, call it, and check what it returns.
+
+    Args:
+        spec: ``package.module:function`` (looked up from the current directory as well) or
+            ``file.py:function`` (the file's directory is importable, as for ``python file.py``).
+
+    Raises:
+        SpecError: It does not import, names no such function, fails, or returns something else.
+    """
+    place, colon, name = spec.rpartition(":")
+    if not colon or not place or not name:
+        raise SpecError(
+            f"SPEC must be {_FORMS}; got {spec!r}. Write for example train.py:problem, where "
+            f"problem() returns {_RETURNS}."
+        )
+    with contextlib.redirect_stdout(sys.stderr):
+        module = _module_from_file(spec, place) if _is_file(place) else _module(spec, place)
+        return _checked(spec, _call(spec, _function(spec, module, name)))
+
+
+def _is_file(place: str) -> bool:
+    return place.endswith(".py") or os.sep in place or "/" in place
+
+
+def _module_from_file(spec: str, place: str) -> ModuleType:
+    path = Path(place).resolve()
+    if not path.is_file() or path.suffix != ".py":
+        raise SpecError(
+            f"SPEC {spec!r} must name a Python file; there is no file {path}, or it does not end "
+            "in .py. Check the path."
+        )
+    _make_importable(str(path.parent))
+    # A name of its own, so that a file called like an installed package does not shadow it.
+    name = f"talweg_spec_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    definition = importlib.util.spec_from_file_location(name, path)
+    if definition is None or definition.loader is None:
+        raise SpecError(f"SPEC {spec!r}: {path} cannot be read as a Python module. Check the file.")
+    module = importlib.util.module_from_spec(definition)
+    sys.modules[name] = module  # dataclasses and pickle look a class's module up here
+    loader = definition.loader
+    try:
+        _guarded(spec, f"{place} does not import", lambda: loader.exec_module(module))
+    except SpecError:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _module(spec: str, place: str) -> ModuleType:
+    if not all(part.isidentifier() for part in place.split(".")):
+        raise SpecError(
+            f"SPEC must be {_FORMS}; {place!r} of {spec!r} is no module name. A file is named with "
+            "its ending, as in train.py:problem."
+        )
+    _make_importable(os.getcwd())
+    module: ModuleType = _guarded(
+        spec, f"module {place} does not import", lambda: importlib.import_module(place)
+    )
+    return module
+
+
+def _make_importable(folder: str) -> None:
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+
+
+def _function(spec: str, module: ModuleType, name: str) -> Callable[..., Any]:
+    missing = object()
+    function = getattr(module, name, missing)
+    if function is missing:
+        own = [
+            key
+            for key, value in vars(module).items()
+            if inspect.isfunction(value)
+            and value.__module__ == module.__name__
+            and not key.startswith("_")
+        ]
+        known = f"it defines {', '.join(own)}" if own else "it defines no public function"
+        raise SpecError(
+            f"SPEC {spec!r} must name a function of its module; there is no {name!r}: {known}."
+        )
+    if not callable(function):
+        raise SpecError(
+            f"SPEC {spec!r} must name a function; {name!r} is a {type(function).__name__}. Put it "
+            f"into a function that returns {_RETURNS}."
+        )
+    try:
+        inspect.signature(function).bind()
+    except TypeError as error:
+        raise SpecError(
+            f"SPEC {spec!r} must name a function that can be called without arguments: {error}. "
+            "Give its parameters defaults."
+        ) from None
+    except ValueError:  # a callable without a signature: the call itself will tell
+        pass
+    return function
+
+
+def _call(spec: str, function: Callable[..., Any]) -> Any:
+    return _guarded(spec, "the function failed", function)
+
+
+def _guarded(spec: str, happened: str, action: Callable[[], Any]) -> Any:
+    try:
+        return action()
+    except (Exception, SystemExit) as error:  # foreign code may raise anything, and exit too
+        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise SpecError(f"SPEC {spec!r}: {happened}: {what}{_position(error)}") from None
+
+
+def _position(error: BaseException) -> str:
+    """Where foreign code failed, as `` (file, line n)``; empty where no frame of it is known."""
+    if isinstance(error, SyntaxError):
+        return ""  # its own text ends with the file and the line
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename != __file__ and not frame.filename.startswith("<frozen")
+    ]
+    inner = [frame for frame in frames if "site-packages" not in frame.filename]
+    frames = [frame for frame in inner if Path(frame.filename).is_file()] or frames
+    if not frames or "importlib" in Path(frames[-1].filename).parts:
+        return ""
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})"
+
+
+def _checked(spec: str, returned: Any) -> Problem:
+    settings: dict[str, Any] = {}
+    if isinstance(returned, Mapping):
+        unknown = sorted(str(key) for key in returned if key not in ("model", "X", "y", *SETTINGS))
+        absent = [key for key in ("model", "X", "y") if key not in returned]
+        if unknown or absent:
+            wrong = f"lacks {', '.join(absent)}" if absent else f"has {', '.join(unknown)}"
+            raise SpecError(
+                f"SPEC {spec!r} must return {_RETURNS}; the dict {wrong}. Further keys may be "
+                f"{', '.join(SETTINGS)}."
+            )
+        parts = (returned["model"], returned["X"], returned["y"])
+        settings = {key: returned[key] for key in SETTINGS if key in returned}
+    elif isinstance(returned, tuple | list) and len(returned) == 3:
+        parts = (returned[0], returned[1], returned[2])
+    else:
+        length = f" of length {len(returned)}" if isinstance(returned, tuple | list) else ""
+        raise SpecError(
+            f"SPEC {spec!r} must return {_RETURNS}; it returned a {type(returned).__name__}"
+            f"{length}. Change what the function returns."
+        )
+    model, X, y = parts
+    if not isinstance(model, nn.Module):
+        raise SpecError(
+            f"SPEC {spec!r} must return a torch.nn.Module as the model; it returned a "
+            f"{type(model).__name__}. Return {_RETURNS}, in this order."
+        )
+    for name, value in (("X", X), ("y", y)):
+        if not isinstance(value, Tensor):
+            raise SpecError(
+                f"SPEC {spec!r} must return {name} as a torch.Tensor; it returned a "
+                f"{type(value).__name__}. Use torch.as_tensor({name})."
+            )
+    return Problem(model, X, y, settings)
