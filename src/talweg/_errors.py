@@ -1,8 +1,8 @@
 """Every error that talweg raises on misuse.
 
 TalwegError
-├── InputError                 an argument is malformed: shape, dtype, NaN, emptiness, a name that is unknown
-│   └── SpecError              a `SPEC` on the command line does not import or returns something else
+├── InputError                 a malformed argument: shape, dtype, NaN, emptiness, unknown name
+│   └── SpecError              a `SPEC` that does not import or returns something else
 ├── UnsupportedModelError      the model holds something whose ideal function talweg cannot read
 ├── ReadingError               the live model disagrees with talweg's reading of it
 ├── UnsoundArithmeticError     this machine's floating point breaks an assumption of the enclosures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ def problem(
     """A tanh network and Gaussian data, float64."""
     generator = torch.Generator().manual_seed(seed)
     layers: list[nn.Module] = []
-    for d_in, d_out in zip(widths, widths[1:], strict=False):
+    for d_in, d_out in itertools.pairwise(widths):
         layer = nn.Linear(d_in, d_out, dtype=torch.float64)
         with torch.no_grad():
             for tensor in (layer.weight, layer.bias):

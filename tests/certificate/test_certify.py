@@ -7,11 +7,11 @@ import math
 
 import pytest
 import torch
+from tests.certificate.problems import problem, proved
 from torch import nn
 
 import talweg
 from talweg import InputError
-from tests.certificate.problems import problem, proved
 
 LOSSES = {
     "mse": lambda r: (r**2).mean(),

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 import torch
-from talweg_check import check
+from tests.certificate.problems import problem, proved
 
 import talweg
 from talweg import CertificateFileError
 from talweg.certificate import Document, differences, read_document, write_document
 from talweg.certificate._document import array_hash, canonical, claim_sentence, weights_hash
-from tests.certificate.problems import problem, proved
+from talweg_check import check
 
 Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], None]
 OPTIONS: dict[str, dict[str, Any]] = {"T11": {}, "T4": {"theorem": "T4"}, "T7": {"target": 1e-14}}
@@ -91,7 +91,10 @@ def test_a_strengthened_rate_or_halving_count_is_refused(
     certificate: talweg.Certificate, tmp_path: Path
 ) -> None:
     for key, factor in (("rate", 0.9), ("halving_steps", 0.5)):
-        def change(body: dict[str, Any], _: dict[str, torch.Tensor], key: str = key, factor: float = factor) -> None:
+
+        def change(
+            body: dict[str, Any], _: dict[str, torch.Tensor], key: str = key, factor: float = factor
+        ) -> None:
             body["claims"][key] = (float.fromhex(body["claims"][key]) * factor).hex()
 
         verdict = verdict_of(altered(certificate, change), tmp_path / "a.talweg")
@@ -122,6 +125,7 @@ def test_a_changed_bit_in_any_array_is_refused(
     certificate: talweg.Certificate, tmp_path: Path
 ) -> None:
     for name in certificate.document.arrays:
+
         def change(_: dict[str, Any], arrays: dict[str, torch.Tensor], name: str = name) -> None:
             arrays[name].view(torch.int64).reshape(-1)[0] ^= 1
 
@@ -132,6 +136,7 @@ def test_a_changed_bit_in_any_array_is_refused(
 
 def test_a_changed_hash_is_refused(certificate: talweg.Certificate, tmp_path: Path) -> None:
     for name in ("weights", "inputs", "targets"):
+
         def change(body: dict[str, Any], _: dict[str, torch.Tensor], name: str = name) -> None:
             digest = body["hashes"][name]
             body["hashes"][name] = ("0" if digest[0] != "0" else "1") + digest[1:]
@@ -215,7 +220,9 @@ def test_a_broken_archive_is_refused(certificate: talweg.Certificate, tmp_path: 
             read_document(tmp_path / "b.talweg") if text != b"{}" else read_document(path / "no")
 
 
-def test_saving_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saving_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     certificate = proved()
     target = tmp_path / "a.talweg"
     target.write_bytes(b"old")

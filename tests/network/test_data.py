@@ -95,5 +95,5 @@ def test_malformed_data(X, y, outputs, message):
 
 
 def test_numpy_is_not_converted_silently():
-    with pytest.raises(InputError, match="torch.as_tensor"):
+    with pytest.raises(InputError, match=r"torch\.as_tensor"):
         check_data(_X(), numpy.zeros(4), 1)

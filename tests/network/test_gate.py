@@ -179,7 +179,7 @@ def test_what_tracing_cannot_see_is_caught(live, words):
 
 def test_order_of_rows_matters():
     model = _Live(lambda m, x: m.chain(x) * torch.linspace(1, 2, len(x))[:, None])
-    with pytest.raises(ReadingError, match="disagree|agree"):
+    with pytest.raises(ReadingError, match=r"agree"):
         gate(model, read(model, _inputs()), _inputs())
 
 
@@ -210,7 +210,7 @@ def test_overflow_is_named():
     for p in model.parameters():
         p.data.fill_(60000.0)
     X = torch.ones(3, 1)
-    with pytest.raises(ReadingError, match="not finite: torch.float16 may overflow"):
+    with pytest.raises(ReadingError, match=r"not finite: torch\.float16 may overflow"):
         gate(model, read(model, X), X)
 
 

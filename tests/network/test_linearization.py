@@ -1,4 +1,4 @@
-"""Values, kernel and residual at the stored weights against dense automatic differentiation and Arb."""
+"""Values, kernel and residual at the stored weights against dense autodiff and Arb."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import math
 import flint
 import pytest
 import torch
+from tests.network.chains import CASES, chain, inputs, reference_jacobian
 
 from talweg.network import FlatFunction, kernel_ball, linearize, residual_norm_bound
-from tests.network.chains import CASES, chain, inputs, reference_jacobian
 
 AUTODIFF_ERROR = 1e-12  # float64 noise of the dense twin, not of the enclosure
 

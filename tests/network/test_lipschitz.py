@@ -1,11 +1,13 @@
-"""The Lipschitz bound of the Jacobian: never below what an attack finds, and not needlessly above."""
+"""The Lipschitz bound of the Jacobian: never below what an attack finds, nor needlessly above."""
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 import torch
+from tests.network.chains import CASES, chain, inputs, reference_jacobian
 from torch import Tensor
 
 from talweg._errors import InputError
@@ -18,7 +20,6 @@ from talweg.network import (
     lipschitz_attack_approx,
 )
 from talweg.network._lipschitz import largest_of, nonnegative_norm_upper
-from tests.network.chains import CASES, chain, inputs, reference_jacobian
 
 # Largest slack seen over the cases below at R -> 0, so that a loosened bound is noticed.
 SLACK_LIMIT = {"two layers": 1.25, "two layers, three outputs": 1.25, "three layers": 2.0}
@@ -53,10 +54,14 @@ def test_attacks_anywhere_in_the_ball_stay_below(name: str, radius: float) -> No
         # Walk along the worst direction to the boundary: the bound holds for all of it.
         far = function.start + radius * attack.delta
         there = FlatFunction(function.network_at(far), X)
-        assert lipschitz_attack_approx(there, restarts=1, iterations=40).value <= bound * ATTACK_ERROR
+        assert (
+            lipschitz_attack_approx(there, restarts=1, iterations=40).value <= bound * ATTACK_ERROR
+        )
 
 
-@pytest.mark.parametrize("name", ["two layers", "three layers", "four layers, two outputs", "scaled"])
+@pytest.mark.parametrize(
+    "name", ["two layers", "three layers", "four layers, two outputs", "scaled"]
+)
 def test_jacobian_differences_stay_below(name: str) -> None:
     network = chain(name, seed=4)
     X = inputs(network, 5)
@@ -75,7 +80,7 @@ def test_jacobian_differences_stay_below(name: str) -> None:
 def test_bound_grows_with_the_radius_and_is_continuous_at_zero(name: str) -> None:
     lipschitz = JacobianLipschitz(linearize(chain(name), inputs(chain(name), 4)))
     values = [lipschitz.upper(r) for r in (0.0, 1e-12, 1e-6, 1e-3, 0.1, 1.0, 10.0)]
-    assert all(a <= b * (1 + 1e-12) for a, b in zip(values, values[1:], strict=False))
+    assert all(a <= b * (1 + 1e-12) for a, b in itertools.pairwise(values))
     assert values[1] <= values[0] * (1 + 1e-8) + 1e-300
 
 
@@ -87,7 +92,9 @@ def test_bound_is_not_needlessly_loose(name: str) -> None:
     assert bound <= SLACK_LIMIT[name] * lipschitz_attack_approx(FlatFunction(network, X)).value
 
 
-@pytest.mark.parametrize("name", ["two layers", "three layers", "four layers, two outputs", "no bias"])
+@pytest.mark.parametrize(
+    "name", ["two layers", "three layers", "four layers, two outputs", "no bias"]
+)
 def test_bound_equals_the_naive_formulas(name: str) -> None:
     """The page's formulas at R = 0, written with dense float matrices and no pruning."""
     network = chain(name, seed=7)
@@ -209,8 +216,12 @@ def reference_lipschitz(network: Network, X: Tensor) -> float:
                 curvature = tau.max()
                 units.insert(0, tau)
             elif b < depth - 1:
-                own = norm(torch.cat([s[c].sqrt()[:, :, None] * P[c, b] for c in range(b, depth - 1)], 1))
-                other = norm(torch.cat([s[c].sqrt()[:, :, None] * P[c, a] for c in range(b, depth - 1)], 1))
+                own = norm(
+                    torch.cat([s[c].sqrt()[:, :, None] * P[c, b] for c in range(b, depth - 1)], 1)
+                )
+                other = norm(
+                    torch.cat([s[c].sqrt()[:, :, None] * P[c, a] for c in range(b, depth - 1)], 1)
+                )
                 curvature = min(
                     weighted(own * other * size[b], a), weighted(own * other * size[a], b)
                 )

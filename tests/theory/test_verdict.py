@@ -43,7 +43,8 @@ def test_public_names_are_pinned() -> None:
         "initial_gap_from_gradient_upper",
         "singular_value_profile",
         "squared_loss_converges",
-        "squared_loss_target_reached", "steps_to_shrink_upper",
+        "squared_loss_target_reached",
+        "steps_to_shrink_upper",
         "target_loss_reached",
     ]
     assert all(hasattr(talweg.theory, name) for name in talweg.theory.__all__)

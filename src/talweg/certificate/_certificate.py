@@ -191,11 +191,13 @@ class Certificate:
         if self.polished or self.status != "PROVED":
             given = self.as_given
             factor = given.missing_factor
-            text = given.status if factor is None else f"{given.status}, missing factor {factor:.4g}"
+            text = (
+                given.status if factor is None else f"{given.status}, missing factor {factor:.4g}"
+            )
             lines.append(("as given", text))
         lines.append(
-            ("problem", f"{self.samples} samples x {self.outputs} outputs, "
-             f"{self.parameters} parameters, loss {self.loss}")
+            ("problem", (f"{self.samples} samples x {self.outputs} outputs, "
+             f"{self.parameters} parameters, loss {self.loss}"))
         )  # fmt: skip
         numbers: list[tuple[str, float | None, str]] = [
             ("|r_0| <=", self.residual_norm, ""),

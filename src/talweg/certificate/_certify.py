@@ -1,4 +1,4 @@
-"""`certify`: from a model and its data to a claim about gradient descent, or the reason for none."""
+"""`certify`: from a model and its data to a claim about gradient descent, or why there is none."""
 
 from __future__ import annotations
 
@@ -184,8 +184,10 @@ def _checked(
         return _conflicting(rows, squared, target, base, notes)
     if len(rows.inputs) < n:
         notes += (
-            f"{n} rows hold {len(rows.inputs)} distinct inputs; equal rows with equal targets are "
-            f"merged, multiplicities up to {int(rows.multiplicity.max())}",
+            (
+                f"{n} rows hold {len(rows.inputs)} distinct inputs; equal rows with equal targets "
+                f"are merged, multiplicities up to {int(rows.multiplicity.max())}"
+            ),
         )
     residuals = len(rows.inputs) * k
     if network.trainable_parameters < residuals:
@@ -211,7 +213,10 @@ def _conflicting(
     shown = "; ".join(f"rows {i}, {j}" for i, j in rows.pairs[:5])
     more = f" and {len(rows.pairs) - 5} more groups" if len(rows.pairs) > 5 else ""
     floor = loss.loss_lower(math.nextafter(math.sqrt(rows.squares_lower) * (1.0 - 1e-12), 0.0))
-    equal = f"{shown}{more} have equal inputs and different targets, so no weights give a loss below {floor:.6g}"
+    equal = (
+        f"{shown}{more} have equal inputs and different targets, so no weights give a loss below "
+        f"{floor:.6g}"
+    )
     if target is None:
         return _unproved("REFUTED", f"zero loss impossible: {equal}.", base, notes)
     if target < floor:
@@ -223,7 +228,9 @@ def _conflicting(
     return _unproved("UNDECIDED", reason, base, notes)
 
 
-def _unproved(status: str, reason: str, base: dict[str, Any], notes: tuple[str, ...]) -> Certificate:
+def _unproved(
+    status: str, reason: str, base: dict[str, Any], notes: tuple[str, ...]
+) -> Certificate:
     return Certificate(
         status=status, reason=reason, as_given=AsGiven(status, reason, None), notes=notes, **base
     )
@@ -278,8 +285,9 @@ def _judged(
         path = bounds.lipschitz.nonideal_path(outcome.lipschitz[-1][0])
         if path is not None:
             reason = (
-                f"softplus at {path!r} is not its ideal function on the whole ball: an input can pass "
-                "the threshold beyond which PyTorch returns the input itself. Raise `threshold`."
+                f"softplus at {path!r} is not its ideal function on the whole ball: an input can "
+                "pass the threshold beyond which PyTorch returns the input itself. Raise "
+                "`threshold`."
             )
     watch.add("lipschitz", begun)
     return outcome, reason
@@ -304,7 +312,11 @@ def _polished(
     begun = time.perf_counter()
     say("polishing: Levenberg-Marquardt steps")
     for proposal in polish_steps(
-        problem.network, rows.inputs, rows.targets, rows.multiplicity, lipschitz=lipschitz,
+        problem.network,
+        rows.inputs,
+        rows.targets,
+        rows.multiplicity,
+        lipschitz=lipschitz,
         lipschitz_at_start=given.lipschitz.upper(0.0),
     ):
         watch.add("polish", begun)
@@ -343,7 +355,7 @@ def _proved(
         "jacobian_norm_upper": bounds.jacobian_norm_upper.hex(),
         "jacobian_lipschitz_upper": [[r.hex(), b.hex()] for r, b in outcome.lipschitz],
     }
-    numbers: dict[str, float] = {}
+    numbers: dict[str, Any] = {}
     extra: dict[str, float] = {}
     if isinstance(conclusion, SquaredLossConvergence | DescentConvergence):
         numbers = {
@@ -356,8 +368,12 @@ def _proved(
     elif isinstance(conclusion, TargetReached) and problem.target is not None:
         numbers, extra = _target_numbers(conclusion, float(problem.target))
     if not all(math.isfinite(v) for v in (*numbers.values(), *extra.values())):
-        reason = "the certified rate is too small for a finite float: the kernel is too ill-conditioned."
-        return replace(_described(problem, bounds, outcome, given), status="UNDECIDED", reason=reason)
+        reason = (
+            "the certified rate is too small for a finite float: the kernel is too ill-conditioned."
+        )
+        return replace(
+            _described(problem, bounds, outcome, given), status="UNDECIDED", reason=reason
+        )
     claims |= {key: float(v).hex() for key, v in (numbers | extra).items()}
     document = _document(problem, network, outcome.theorem, claims, given)
     say("attacking the Lipschitz bound" if attack else "writing the claim")
@@ -376,7 +392,7 @@ def _proved(
 
 def _target_numbers(
     conclusion: TargetReached, target: float
-) -> tuple[dict[str, float], dict[str, float]]:
+) -> tuple[dict[str, Any], dict[str, float]]:
     """Numbers of T7; the theorem's rate speaks of |r|, the file's of the loss."""
     x = Interval.point(conclusion.one_minus_rate_lower)
     one_minus = (x * (2.0 - x)).lo

@@ -1,4 +1,4 @@
-"""The `.talweg` file: canonical JSON and safetensors in a stored zip (docs/certificate-format.md)."""
+"""The `.talweg` file: canonical JSON and safetensors in a zip (docs/certificate-format.md)."""
 
 from __future__ import annotations
 
@@ -135,19 +135,22 @@ def claim_sentence(body: Mapping[str, Any]) -> str:
         f"(sha256 {hashes['weights']}) on the stored data (inputs sha256 {hashes['inputs']}, "
         f"targets sha256 {hashes['targets']}), with "
     )
-    size = f"({scaling} of squares over {counts['samples']} samples and {counts['outputs']} outputs)"
+    size = (
+        f"({scaling} of squares over {counts['samples']} samples and {counts['outputs']} outputs)"
+    )
     if body["theorem"] == "T7":
         steps = int(float.fromhex(claims["steps_upper"]))
         return (
-            f"{opening}constant step size {number('step_size')}, reaches a training loss of at most "
-            f"{number('target_loss')} {size} after at most {steps} steps: until then every iterate "
-            f"stays within Euclidean distance {number('overshoot_radius')} of the start."
+            f"{opening}constant step size {number('step_size')}, reaches a training loss of at "
+            f"most {number('target_loss')} {size} after at most {steps} steps: until then every "
+            f"iterate stays within Euclidean distance {number('overshoot_radius')} of the start."
         )
     return (
-        f"{opening}any constant step size in (0, {number('step_size')}], converges to zero training "
-        f"loss {size}: every iterate stays within Euclidean distance {number('radius')} of the "
-        f"start, and with step size {number('step_size')} the loss falls by at least the fraction "
-        f"{number('one_minus_rate')} in every step."
+        f"{opening}any constant step size in (0, {number('step_size')}], converges to zero "
+        f"training loss {size}: every iterate stays within Euclidean distance "
+        f"{number('radius')} of "
+        f"the start, and with step size {number('step_size')} the loss falls by at least the "
+        f"fraction {number('one_minus_rate')} in every step."
     )
 
 

@@ -159,7 +159,7 @@ def _outcome(
             raise InputError("theorem T7 of certify() needs target=...; got None. Name a loss.")
         verdict = squared_loss_target_reached(r0, target, profile, norm, loss=loss)
     else:
-        # The rate is proportional to epsilon (1 - epsilon): 1/2 is best where the criterion allows it.
+        # The rate goes with epsilon (1 - epsilon): 1/2 is best where the criterion allows it.
         epsilon = 0.5 if 2.0 * r0 < available else max(0.5 * (1.0 - r0 / available), 1e-3) if (
             available > 0.0 and r0 < available
         ) else 0.5  # fmt: skip

@@ -1,4 +1,4 @@
-"""Reading a model, and everything that is computed from the reading: kernel, Lipschitz bound, attack."""
+"""Reading a model, and what is computed from the reading: kernel, Lipschitz bound, attack."""
 
 from talweg.network._attack import Attack, lipschitz_attack_approx
 from talweg.network._data import Data, check_data

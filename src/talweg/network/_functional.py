@@ -36,7 +36,8 @@ class FlatFunction:
         """The trainable tensors inside ``w``, in the order of `Network.parameter_names`."""
         sizes = [t.numel() for t in self._tensors]
         return [
-            part.reshape(t.shape) for part, t in zip(w.split(sizes), self._tensors, strict=True)
+            part.reshape(t.shape)
+            for part, t in zip(torch.split(w, sizes), self._tensors, strict=True)
         ]
 
     def __call__(self, w: Tensor) -> Tensor:

@@ -104,7 +104,8 @@ def _compare_all(
         )
     if use.drew:
         raise ReadingError(
-            f"model of the gate must be deterministic; calling {who} draws random numbers. {_ADVICE}"
+            f"model of the gate must be deterministic; calling {who} draws random "
+            f"numbers. {_ADVICE}"
         )
     found = [
         _worst(

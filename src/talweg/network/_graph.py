@@ -2,8 +2,8 @@
 
 A `Network` is data, not code: nodes in topological order, each an operation from a closed list with
 the indices of the nodes it reads. Index 0 stands for the input batch, node ``t`` of ``nodes`` has
-index ``t + 1``, the last node is the output. A feed-forward chain has ``inputs == (t,)`` everywhere;
-the indices leave room for sums, concatenation and attention.
+index ``t + 1``, the last node is the output. A feed-forward chain has ``inputs == (t,)``
+everywhere; the indices leave room for sums, concatenation and attention.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Linear:
-    """``z = x W^T + b``; weight ``(d_out, d_in)``, bias ``(d_out,)`` or None, in their stored dtype.
+    """``z = x W^T + b``; weight ``(d_out, d_in)``, bias ``(d_out,)`` or None, as stored.
 
     A frozen weight or bias is a constant of the ideal function; ``None`` is no bias at all.
     """

@@ -33,7 +33,7 @@ class Linearization:
         h: ``h[l]`` ``(n, d_l)``; ``h[L]`` are the outputs, not scaled by the root.
         first: ``psi_l'(z_l)``, ``(n, d_l)``.
         second: ``psi_l''(z_l)``, ``(n, d_l)``.
-        extended: ``extended[l]`` the extended input of stage l, ``(n, c_l)``; ``extended[0]`` unused.
+        extended: ``extended[l]`` the extended input of stage l, ``(n, c_l)``; ``[0]`` unused.
         cotangent_h: ``dF/dh_l``, ``(n, k, d_l)``, scaled by the root; ``[0]`` unused.
         cotangent_z: ``dF/dz_l``, ``(n, k, d_l)``, scaled by the root; ``[0]`` unused.
     """

@@ -169,7 +169,10 @@ class JacobianLipschitz:
                 mul_up(change_z[s], add_up(norms.weight[s], moved)),
                 mul_up(norms.cotangent_z[s], moved),
             )
-        cotangent_z = [zero, *(add_up(norms.cotangent_z[s], change_z[s]) for s in range(1, depth + 1))]
+        cotangent_z = [
+            zero,
+            *(add_up(norms.cotangent_z[s], change_z[s]) for s in range(1, depth + 1)),
+        ]
         curvature = [
             zero,
             *(
@@ -202,9 +205,7 @@ class JacobianLipschitz:
             b_norm[c] = add_up(b0, q)
             moved = on_ball.radius if stages[c].linear.weight_trainable else 0.0
             size[c + 1] = mul_up(b0, norms.weight[c + 1])
-            change[c + 1] = add_up(
-                mul_up(q, add_up(norms.weight[c + 1], moved)), mul_up(b0, moved)
-            )
+            change[c + 1] = add_up(mul_up(q, add_up(norms.weight[c + 1], moved)), mul_up(b0, moved))
         return change, size, b_norm
 
     def _nu(self, a: int, b: int, on_ball: _OnBall, change: dict[int, Tensor],

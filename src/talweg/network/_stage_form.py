@@ -44,7 +44,9 @@ class Pointwise:
         first = Ball.exact(torch.ones_like(z.mid))
         second = Ball.exact(torch.zeros_like(z.mid))
         for position, op in enumerate(self.operations):
-            outer = elementwise.jet(op, value) if isinstance(op, Elementwise) else scale.jet(op, value)
+            outer = (
+                elementwise.jet(op, value) if isinstance(op, Elementwise) else scale.jet(op, value)
+            )
             if position == 0:
                 value, first, second = outer
                 continue

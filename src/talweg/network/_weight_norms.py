@@ -128,10 +128,8 @@ def _one_chunk(
     b_matrix: Ball | None = None  # B_{c,a}; None stands for diag(first_a)
     for c in range(a + 1, last + 1):
         weight = Ball.exact(state.form.stages[c - 1].linear.weight)  # (d_c, d_{c-1})
-        if b_matrix is None:
-            p = weight * first_a.reshape(len(first_a), 1, -1)  # (m, d_c, d_a)
-        else:
-            p = weight @ b_matrix
+        diagonal = first_a.reshape(len(first_a), 1, -1)
+        p = weight * diagonal if b_matrix is None else weight @ b_matrix  # (m, d_c, d_a)
         first_c = state.first[c][rows]
         b_matrix = p * first_c.reshape(*first_c.shape, 1)
         if c < state.depth:

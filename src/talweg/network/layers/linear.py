@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-
 from talweg.enclosure import Ball, cat, matmul
 from talweg.network._graph import Linear
 from talweg.verified import spectral_norm_upper
@@ -62,5 +61,3 @@ def extended_input(operation: Linear, h: Ball) -> Ball:
 def weight_norm_upper(operation: Linear) -> float:
     """Upper bound of the operator norm of the weight."""
     return float(spectral_norm_upper(Ball.exact(operation.weight)))
-
-

@@ -1,0 +1,53 @@
+# make demo   train, certify, check independently, report (the first run also installs)
+# make test   the whole test suite
+# make lint   style, format and types
+# make bench  every benchmark; the peers install into environments of their own first
+# make venv   only the environment, in .venv
+#
+# PYTHON=... picks the interpreter (3.11 or newer); PIP_ARGS=... reaches every pip install.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: demo test lint bench venv clean
+
+OUT ?= out
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+BIN := .venv/bin
+STAMP := .venv/.talweg-installed
+
+demo: $(STAMP)
+	$(BIN)/talweg demo --out $(OUT)
+
+# Two workers of one thread each: small matrices gain nothing from a second thread.
+test: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP) bench-peers
+	for benchmark in benchmarks/*.py; do $(BIN)/python "$$benchmark"; done
+
+venv: $(STAMP)
+
+# The stamp is the last line, so an interrupted installation is taken up again by the next make.
+$(STAMP): pyproject.toml checker/pyproject.toml constraints.txt
+	@python=; for candidate in $(PYTHON) python3 python3.11 python3.12 python3.13; do \
+	  if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	  then python=$$candidate; break; fi; done; \
+	if [ -z "$$python" ]; then \
+	  echo "make: Python 3.11 or newer is needed; name one with make PYTHON=/path/to/python3" >&2; \
+	  exit 1; fi; \
+	if ! $(BIN)/python -c '' 2>/dev/null; then $$python -m venv .venv; fi
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) \
+	  --constraint constraints.txt --editable checker --editable '.[demo,test,lint]'
+	touch $@
+
+clean:
+	rm -rf $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+-include benchmarks/peers.mk
