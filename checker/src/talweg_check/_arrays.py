@@ -1,0 +1,65 @@
+"""NumPy object arrays whose entries are Arb balls.
+
+Every entry encloses a real number; `+`, `-`, `*` and `/` on such arrays are Arb's, entry by entry.
+What is named `approx` leaves the enclosures behind: it may suggest a factor, never a bound.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from flint import arb, arb_mat
+from numpy.typing import NDArray
+
+Balls = Any  # numpy.ndarray of dtype object, entries flint.arb
+PRECISION = 128  # working bits of Arb: a matter of width, never of validity
+
+lower = np.frompyfunc(arb.lower, 1, 1)
+upper = np.frompyfunc(arb.upper, 1, 1)
+magnitude = np.frompyfunc(arb.abs_upper, 1, 1)  # sup |x|, an exact number
+root_upper = np.frompyfunc(lambda x: x.abs_upper().sqrt(), 1, 1)  # of what is >= 0
+hull = np.frompyfunc(arb.union, 2, 1)
+_larger = np.frompyfunc(arb.max, 2, 1)
+_exact = np.frompyfunc(arb, 1, 1)
+
+
+def exact(numbers: NDArray[Any]) -> Balls:
+    """The binary64 or integer numbers themselves, without radius."""
+    return _exact(numbers.astype(object))
+
+
+def full(shape: int | tuple[int, ...], value: Any) -> Balls:
+    """An array of one value."""
+    result = np.empty(shape, dtype=object)
+    result[...] = arb(value)
+    return result
+
+
+def largest(balls: Balls, axis: int | None = None) -> Balls:
+    """The maximum over one axis, or over everything; of nonnegative numbers only."""
+    if axis is None:
+        return _larger.reduce(balls.ravel(), initial=arb(0))
+    return _larger.reduce(balls, axis=axis, initial=arb(0))
+
+
+def norms_upper(balls: Balls, axis: int) -> Balls:
+    """Upper bounds of the Euclidean norms along one axis."""
+    return root_upper((balls * balls).sum(axis=axis))
+
+
+def matmul(left: Balls, right: Balls) -> Balls:
+    """The matrix product of two-dimensional arrays."""
+    return from_matrix(arb_mat(left.tolist()) * arb_mat(right.tolist()))
+
+
+def from_matrix(matrix: Any) -> Balls:
+    """A flint matrix as an array."""
+    result = np.empty((matrix.nrows(), matrix.ncols()), dtype=object)
+    result[...] = matrix.tolist()
+    return result
+
+
+def approx(balls: Balls) -> NDArray[np.float64]:
+    """Floating-point numbers near the midpoints: hints only."""
+    return np.asarray(balls, dtype=object).astype(np.float64)

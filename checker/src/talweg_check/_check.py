@@ -1,0 +1,124 @@
+"""The whole check: form, hashes, sentence, theorem, then the claims about the network at w0."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from flint import arb, ctx
+from numpy.typing import NDArray
+
+from talweg_check._arrays import PRECISION, Balls, approx, exact, matmul
+from talweg_check._file import StoredArray, digest, read
+from talweg_check._grammar import Certificate
+from talweg_check._grammar import certificate as parsed
+from talweg_check._linear_algebra import smallest_eigenvalue_lower
+from talweg_check._lipschitz import JacobianLipschitz
+from talweg_check._network import Network, merged, stages_of
+from talweg_check._theorems import require_sentence, require_theorem
+from talweg_check._verdict import Incomplete, Invalid
+
+REASON_LIMIT = 500  # characters; a hostile file may hold long names
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`verdict` is valid, invalid or incomplete; `claim` the sentence, once the fields gave it."""
+
+    verdict: str
+    reason: str
+    claim: str | None
+
+
+def check(path: str, data: tuple[StoredArray, StoredArray] | None = None) -> Verdict:
+    """The verdict on the file at `path`; `data` = (inputs, targets) if they are stored elsewhere.
+
+    Raises OSError when the file cannot be read.
+    """
+    claim = None
+    try:
+        certificate = parsed(*read(path))
+        require_sentence(certificate)
+        claim = certificate.sentence
+        with ctx.workprec(PRECISION):
+            _check(certificate, data)
+    except Invalid as error:
+        return Verdict("invalid", str(error)[:REASON_LIMIT], claim)
+    except Incomplete as error:
+        return Verdict("incomplete", str(error)[:REASON_LIMIT], claim)
+    except MemoryError:
+        return Verdict("incomplete", "not enough memory for a problem of this size", claim)
+    return Verdict("valid", "every claim is confirmed", claim)
+
+
+def _check(certificate: Certificate, data: tuple[StoredArray, StoredArray] | None) -> None:
+    arrays = dict(certificate.arrays)
+    names = [name for item in certificate.operations if item["kind"] == "linear"
+             for name in (item["weight"], item["bias"]) if name is not None]  # fmt: skip
+    chunks = [name.encode("ascii") + b"\n" + arrays[name].digest_input() for name in names]
+    if digest(chunks) != certificate.hashes["weights"]:
+        raise Invalid("the stored weights do not have the stated sha256")
+    require_theorem(certificate)
+    if data is not None:
+        arrays.update(zip(("inputs", "targets"), data, strict=True))
+    if "inputs" not in arrays:
+        raise Incomplete("unbound: the file leaves its data out, and none was given")
+    for name in ("inputs", "targets"):
+        if digest([arrays[name].digest_input()]) != certificate.hashes[name]:
+            raise Invalid(f"the {name} do not have the stated sha256")
+
+    values = {name: array.values() for name, array in arrays.items()}
+    counts = certificate.counts
+    shapes = {"inputs": counts["samples"], "targets": counts["samples"]}
+    if any(len(values[name]) != size for name, size in shapes.items()) or (
+        values["targets"].shape[1:] != (counts["outputs"],)
+        or values["inputs"].shape[1:] != values[names[0]].shape[1:]
+    ):
+        raise Invalid("the given data do not fit the model or 'counts'")
+    _confirm(certificate, values)
+
+
+def _confirm(certificate: Certificate, values: dict[str, NDArray[np.float64]]) -> None:
+    """The claims about w0, cheapest first; a disproof ends the check, a doubt is kept."""
+    inputs, targets, multiplicity = merged(values["inputs"], values["targets"])
+    net = Network(stages_of(certificate.operations, values), exact(inputs), multiplicity)
+    claim = {name: arb(value) for name, value in certificate.claims.items()}
+    doubts = []
+
+    residual, stated = net.squared_residual(exact(targets)), claim["residual_norm_upper"] ** 2
+    if not stated >= residual:
+        if stated < residual:
+            raise Invalid("disproved: residual_norm_upper is below the residual norm")
+        doubts.append("residual_norm_upper is not confirmed")
+
+    kernel = net.kernel()
+    if not _bounded(kernel, claim["sigma_min_lower"], 1):
+        doubts.append("sigma_min_lower is not confirmed")
+    if not _bounded(kernel, claim["jacobian_norm_upper"], -1):
+        doubts.append("jacobian_norm_upper is not confirmed")
+
+    if not doubts:
+        lipschitz = JacobianLipschitz(net)
+        for radius, beta in certificate.profile:
+            if not lipschitz.upper(radius) <= arb(beta):
+                doubts.append(f"jacobian_lipschitz_upper is not confirmed at radius {radius!r}")
+    if doubts:
+        raise Incomplete("; ".join(doubts))
+
+
+def _bounded(kernel: Balls, singular_value: arb, sign: int) -> bool:
+    """Whether the square bounds the spectrum from below (sign 1) or above (-1); may disprove."""
+    target = sign * singular_value**2
+    try:
+        values, vectors = np.linalg.eigh(sign * approx(kernel))
+    except np.linalg.LinAlgError:
+        return False
+    hint = (float(values[0]) + float(target)) / 2
+    if hint > target and smallest_eigenvalue_lower(kernel, hint, sign) >= target:
+        return True
+    vector = exact(vectors[:, :1])
+    quotient = sign * (vector * matmul(kernel, vector)).sum() / (vector * vector).sum()
+    if quotient < target:
+        name = "sigma_min_lower" if sign == 1 else "jacobian_norm_upper"
+        raise Invalid(f"disproved: {name} contradicts a Rayleigh quotient of the kernel")
+    return False

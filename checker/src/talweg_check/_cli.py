@@ -1,0 +1,80 @@
+"""The command line: talweg-check FILE [--json] [--inputs X.npy --targets Y.npy].
+
+Exit codes: 0 valid, 1 invalid, 2 misuse, 3 incomplete.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from talweg_check._check import check
+from talweg_check._file import StoredArray
+from talweg_check._verdict import Misuse
+
+CODES = {"valid": 0, "invalid": 1, "incomplete": 3}
+KINDS = {"<f8": "F64", "<f4": "F32", "<f2": "F16"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="talweg-check", description="Checks a talweg certificate in Arb arithmetic."
+    )
+    parser.add_argument("file", metavar="FILE", help="the certificate, a .talweg file")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--inputs", metavar="X.npy", help="the inputs, if the file has none")
+    parser.add_argument("--targets", metavar="Y.npy", help="the targets, if the file has none")
+    options = parser.parse_args(arguments)
+    start = time.perf_counter()
+    try:
+        data = _data(options.inputs, options.targets)
+        verdict = check(options.file, data)
+    except OSError as error:
+        sys.stderr.write(f"talweg-check: cannot read {options.file}: {error.strerror}\n")
+        return 2
+    except Misuse as error:
+        sys.stderr.write(f"talweg-check: {error}\n")
+        return 2
+    seconds = time.perf_counter() - start
+    if options.json:
+        record = {
+            "verdict": verdict.verdict,
+            "reason": verdict.reason,
+            "claim": verdict.claim,
+            "seconds": round(seconds, 3),
+        }
+        sys.stdout.write(json.dumps(record) + "\n")
+    else:
+        sys.stdout.write(f"{verdict.verdict}: {verdict.reason}\n")
+        if verdict.claim is not None:
+            heading = "proved" if verdict.verdict == "valid" else "claimed, NOT proved"
+            sys.stdout.write(f"{heading}: {verdict.claim}\n")
+    return CODES[verdict.verdict]
+
+
+def _data(inputs: str | None, targets: str | None) -> tuple[StoredArray, StoredArray] | None:
+    if inputs is None and targets is None:
+        return None
+    if inputs is None or targets is None:
+        raise Misuse("--inputs and --targets must be given together")
+    return _load(inputs), _load(targets)
+
+
+def _load(path: str) -> StoredArray:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: nothing is allocated
+    except (OSError, ValueError) as error:
+        raise Misuse(f"{path} is not a readable .npy file ({error})") from None
+    if array.ndim != 2 or array.dtype.str not in KINDS:
+        raise Misuse(f"{path} must hold a matrix of little-endian float16, float32 or float64")
+    return StoredArray(KINDS[array.dtype.str], array.shape, array.tobytes())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

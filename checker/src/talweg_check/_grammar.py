@@ -1,0 +1,205 @@
+"""What a certificate may say: the closed grammar of `certificate.json` and of its model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from talweg_check._file import StoredArray, as_object, is_count
+from talweg_check._verdict import Invalid
+
+SEMANTICS = "real-arithmetic full-batch gradient descent on the exact stored weights"
+PLAIN = ("tanh", "sigmoid", "silu", "gelu", "gelu_tanh", "sin", "identity")
+PARAMETERS: dict[str, tuple[str, ...]] = {
+    "softplus": ("beta", "threshold"),
+    "smooth_leaky_relu": ("slope",),
+}
+SCALINGS = {"mean": "mean", "sum": "sum", "half_sum": "half sum"}
+COMMON = (
+    "residual_norm_upper", "sigma_min_lower", "jacobian_norm_upper", "radius", "step_size",
+    "rate", "one_minus_rate", "halving_steps",
+)  # fmt: skip
+EXTRA: dict[str, tuple[str, ...]] = {
+    "T11": (),
+    "T4": ("epsilon",),
+    "T7": ("target_loss", "steps_upper", "overshoot_radius"),
+}
+MAY_BE_ZERO = ("residual_norm_upper", "rate")
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What the file says; checked for form, not yet for truth."""
+
+    theorem: str
+    sentence: str
+    operations: list[dict[str, Any]]
+    scaling: str
+    hashes: dict[str, str]
+    claims: dict[str, float]
+    profile: list[tuple[float, float]]
+    counts: dict[str, int]
+    arrays: dict[str, StoredArray]
+
+
+def _number(value: Any, where: str) -> float:
+    """A finite binary64 from its one hexadecimal spelling."""
+    try:
+        number = float.fromhex(value)
+    except (TypeError, ValueError, OverflowError):
+        raise Invalid(f"{where} must be a hexadecimal float string") from None
+    if not math.isfinite(number) or number.hex() != value:
+        raise Invalid(f"{where} must be finite and spelled as float.hex() does")
+    return number
+
+
+def certificate(tree: Any, arrays: dict[str, StoredArray]) -> Certificate:
+    """The certificate that a JSON tree and arrays make; raises Invalid where they do not."""
+    top = as_object(
+        tree,
+        ("format", "theorem", "semantics", "claim", "model", "loss", "hashes", "claims",
+         "counts", "assumptions", "hints", "provenance"),
+        "certificate.json",
+    )  # fmt: skip
+    if not is_count(top["format"]) or top["format"] != 1:
+        raise Invalid("'format' must be the integer 1")
+    if top["semantics"] != SEMANTICS:
+        raise Invalid("'semantics' is not that of format 1")
+    if top["assumptions"] != []:
+        raise Invalid("'assumptions' must be empty")
+    if not isinstance(top["claim"], str):
+        raise Invalid("'claim' must be a string")
+    theorem = top["theorem"]
+    if not isinstance(theorem, str) or theorem not in EXTRA:
+        raise Invalid(f"'theorem' must be one of {', '.join(EXTRA)}")
+    as_object(top["hints"], None, "'hints'")
+    as_object(top["provenance"], None, "'provenance'")
+
+    loss = as_object(top["loss"], ("kind", "scaling"), "'loss'")
+    if loss["kind"] != "squared":
+        raise Invalid("'loss.kind' must be 'squared'")
+    if not isinstance(loss["scaling"], str) or loss["scaling"] not in SCALINGS:
+        raise Invalid(f"'loss.scaling' must be one of {', '.join(SCALINGS)}")
+
+    hashes = as_object(top["hashes"], ("weights", "inputs", "targets"), "'hashes'")
+    for key, value in hashes.items():
+        if not isinstance(value, str) or len(value) != 64 or set(value) - set("0123456789abcdef"):
+            raise Invalid(f"'hashes.{key}' must be 64 lower-case hex digits")
+
+    counts = as_object(top["counts"], ("samples", "outputs", "parameters"), "'counts'")
+    for key, value in counts.items():
+        if not is_count(value) or value < 1:
+            raise Invalid(f"'counts.{key}' must be a positive integer")
+
+    names = COMMON + EXTRA[theorem]
+    stated = as_object(top["claims"], (*names, "jacobian_lipschitz_upper"), "'claims'")
+    claims = {name: _number(stated[name], f"'claims.{name}'") for name in names}
+    for name, number in claims.items():
+        if number < 0 or (number == 0 and name not in MAY_BE_ZERO):
+            raise Invalid(f"'claims.{name}' must be positive")
+
+    operations = _operations(top["model"])
+    _match(operations, arrays, counts)
+    return Certificate(
+        theorem, top["claim"], operations, loss["scaling"], hashes, claims,
+        _profile(stated["jacobian_lipschitz_upper"]), counts, arrays,
+    )  # fmt: skip
+
+
+def _profile(value: Any) -> list[tuple[float, float]]:
+    where = "'claims.jacobian_lipschitz_upper'"
+    if not isinstance(value, list) or not value:
+        raise Invalid(f"{where} must be a list of pairs")
+    pairs: list[tuple[float, float]] = []
+    for pair in value:
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise Invalid(f"{where} must be a list of pairs")
+        radius, beta = (_number(number, where) for number in pair)
+        before = pairs[-1] if pairs else (0.0, 0.0)
+        if not (radius > before[0] and beta >= before[1]):
+            raise Invalid(f"{where} must have increasing radii and nondecreasing betas")
+        pairs.append((radius, beta))
+    return pairs
+
+
+def _operations(value: Any) -> list[dict[str, Any]]:
+    """The chain, with numbers read; every linear layer names the arrays of its own index."""
+    if not isinstance(value, list):
+        raise Invalid("'model' must be a list of operations")
+    operations: list[dict[str, Any]] = []
+    for index, item in enumerate(value):
+        where = f"operation {index}"
+        kind = as_object(item, None, where).get("kind")
+        if kind == "linear":
+            keys = ("kind", "weight", "bias", "weight_trainable", "bias_trainable")
+            item = as_object(item, keys, where)
+            if item["weight"] != f"weights/{index}.weight":
+                raise Invalid(f"{where} must name its weight 'weights/{index}.weight'")
+            if item["bias"] not in (None, f"weights/{index}.bias"):
+                raise Invalid(f"{where} must name its bias 'weights/{index}.bias', or null")
+            if not all(isinstance(item[key], bool) for key in keys[3:]):
+                raise Invalid(f"{where} must say with booleans what is trainable")
+            if item["bias"] is None and item["bias_trainable"]:
+                raise Invalid(f"{where} has no bias to train")
+        elif kind == "elementwise":
+            item = dict(as_object(item, ("kind", "function", "parameters"), where))
+            name = item["function"]
+            if not isinstance(name, str) or (name not in PLAIN and name not in PARAMETERS):
+                raise Invalid(f"{where} has the unknown function {name!r}")
+            names = PARAMETERS.get(name, ())
+            stated = as_object(item["parameters"], names, f"the parameters of {where}")
+            numbers = {key: _number(stated[key], f"{key} of {where}") for key in names}
+            if numbers.get("beta", 1) <= 0 or not 0 < numbers.get("slope", 0.5) < 1:
+                raise Invalid(f"{where} has a parameter outside its range")
+            item["parameters"] = numbers
+        elif kind == "scale":
+            item = dict(as_object(item, ("kind", "numerator", "denominator"), where))
+            for key in ("numerator", "denominator"):
+                item[key] = _number(item[key], f"{key} of {where}")
+            if item["denominator"] == 0:
+                raise Invalid(f"{where} divides by zero")
+        else:
+            raise Invalid(f"{where} has the unknown kind {kind!r}")
+        operations.append(item)
+    return operations
+
+
+def _match(
+    operations: list[dict[str, Any]], arrays: dict[str, StoredArray], counts: dict[str, int]
+) -> None:
+    """The arrays are those the operations name, with shapes that fit, and nothing else."""
+    expected: set[str] = set()
+    width, parameters = None, 0
+    for operation in (item for item in operations if item["kind"] == "linear"):
+        name = operation["weight"]
+        if name not in arrays or len(arrays[name].shape) != 2:
+            raise Invalid(f"array {name!r} is missing or is not a matrix")
+        shape = arrays[name].shape
+        if width is not None and shape[1] != width:
+            raise Invalid(f"array {name!r} takes {shape[1]} values, but {width} come in")
+        if width is None and "inputs" in arrays and arrays["inputs"].shape[1:] != shape[1:]:
+            raise Invalid("the inputs do not fit the first layer")
+        expected.add(name)
+        width = shape[0]
+        parameters += shape[0] * shape[1] * operation["weight_trainable"]
+        if operation["bias"] is not None:
+            if operation["bias"] not in arrays or arrays[operation["bias"]].shape != (width,):
+                raise Invalid(f"array {operation['bias']!r} is missing or has the wrong shape")
+            expected.add(operation["bias"])
+            parameters += width * operation["bias_trainable"]
+    if width is None:
+        raise Invalid("the model has no linear operation")
+    if width != counts["outputs"] or parameters != counts["parameters"]:
+        raise Invalid(f"the model has {width} outputs and {parameters} trainable parameters, "
+                      "'counts' says otherwise")  # fmt: skip
+    data = {"inputs", "targets"} & set(arrays)
+    if len(data) == 1:
+        raise Invalid("inputs and targets must both be stored, or both be left out")
+    if data and arrays["inputs"].shape[0] != counts["samples"]:
+        raise Invalid("the stored inputs have another number of rows than 'counts' says")
+    if data and arrays["targets"].shape != (counts["samples"], counts["outputs"]):
+        raise Invalid("the stored targets do not have one row per sample, one column per output")
+    for name in arrays:
+        if name not in expected | data:
+            raise Invalid(f"array {name!r} belongs to no operation")
