@@ -85,6 +85,7 @@ def lipschitz(problem: Problem, multiplicity: Array, radius: float) -> float:
         stage += operation["kind"] == "linear"
         if operation["kind"] == "elementwise":
             names[stage] = (operation["function"], operation["parameters"])
+    curved = [name is not None and name[0] != "identity" for name in names]
     op = lambda matrix: np.linalg.norm(matrix, 2)  # noqa: E731
 
     w: list[Any] = [None] + [problem.weights[o["weight"]] for o in linear]
@@ -153,6 +154,8 @@ def lipschitz(problem: Problem, multiplicity: Array, radius: float) -> float:
             q[c, a] = top1[c].max(1) * p[c, a] + eps[c] * pi[c, a]
 
     def nu(a: int, b: int) -> Array:
+        if a == b and not any(curved[b + 1 :]):
+            return np.sqrt(s[b].max(1))
         result = np.zeros(n)
         for i in range(n):
             gram = sum(
@@ -179,7 +182,6 @@ def lipschitz(problem: Problem, multiplicity: Array, radius: float) -> float:
     def tau(a: int) -> Array:
         return np.array([norm(s[a][:, j] * hat[a], a) for j in range(len(w[a]))])
 
-    curved = [name is not None and name[0] != "identity" for name in names]
     trained = [c for c in range(1, depth + 1) if tw[c] or tb[c]]
     if len(trained) == 2 and trained[1] == trained[0] + 1:
         a, b = trained

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import make
-from generator import Draft, canonical, encode, write
+from generator import Draft, canonical, encode, make, write
 
 from talweg_check import check
 

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make
-from generator import Draft, Problem
+from generator import Draft, Problem, make
 
 from talweg_check import check
 

@@ -179,3 +179,48 @@ def test_bad_arguments(options: dict[str, object], message: str) -> None:
     model, data = problem()
     with pytest.raises(InputError, match=message):
         talweg.certify(model, data, **options)
+
+
+@pytest.mark.parametrize("activation", [nn.Tanh, talweg.nn.Sin])
+@pytest.mark.parametrize("options", [{}, {"theorem": "T4"}, {"target": 1e-6}])
+@pytest.mark.parametrize("scale", [0.0, 1e-320, 1e-310])
+def test_vanishing_curvature_at_the_start_says_nothing_about_the_ball(
+    activation: type[nn.Module], options: dict[str, object], scale: float
+) -> None:
+    """beta(0) = 0 at z = 0, yet |tanh|, |sin| <= 1 never reach 5."""
+    model = nn.Sequential(nn.Linear(2, 1, bias=False), activation()).double()
+    nn.init.constant_(model[0].weight, scale)
+    X = torch.eye(2, dtype=torch.float64)
+    y = torch.tensor([[5.0], [3.0]], dtype=torch.float64)
+    assert talweg.certify(model, (X, y), attack=False, **options).status == "UNDECIDED"
+
+
+@pytest.mark.parametrize("options", [{}, {"theorem": "T4"}, {"target": 1e-6}])
+def test_affine_models_are_certified_from_anywhere(options: dict[str, object]) -> None:
+    model = nn.Linear(3, 1, bias=False).double()
+    nn.init.zeros_(model.weight)
+    X = torch.eye(3, dtype=torch.float64)[:2]
+    y = torch.tensor([[5.0], [3.0]], dtype=torch.float64)
+    assert talweg.certify(model, (X, y), attack=False, **options).status == "PROVED"
+
+
+def test_curvature_that_grows_from_zero_is_certified_near_enough() -> None:
+    model = nn.Sequential(nn.Linear(2, 1, bias=False), nn.Tanh()).double()
+    nn.init.zeros_(model[0].weight)
+    X = torch.eye(2, dtype=torch.float64)
+    certificate = talweg.certify(model, (X, X[:, :1] * 0.2 - 0.1), attack=False)
+    assert certificate.status == "PROVED"
+    assert certificate.jacobian_lipschitz_upper > 0.0
+
+
+def test_target_above_the_loss_is_said_to_be_met() -> None:
+    model = nn.Linear(4, 1, dtype=torch.float64)
+    X = torch.eye(4, dtype=torch.float64)[:3]
+    answer = talweg.certify(model, (X, model(X).detach()), target=2.0, attack=False)
+    assert answer.status == "UNDECIDED"
+    assert "already at most the target" in answer.reason
+
+
+def test_huge_data_are_undecided_not_a_crash() -> None:
+    model, (X, y) = problem(widths=(3, 12, 4, 1))
+    assert talweg.certify(model, (X * 1e160, y), attack=False).status == "UNDECIDED"

@@ -70,21 +70,18 @@ STRENGTHEN = {
 }
 
 
-@pytest.mark.parametrize("key", STRENGTHEN)
-def test_a_strengthened_number_is_refused(
-    certificate: talweg.Certificate, key: str, tmp_path: Path
-) -> None:
+def test_a_strengthened_number_is_refused(certificate: talweg.Certificate, tmp_path: Path) -> None:
     claims = certificate.document.body["claims"]
-    if key not in claims:
-        pytest.skip(f"{certificate.theorem} has no {key}")
+    for key in claims.keys() & STRENGTHEN.keys():
 
-    def change(body: dict[str, Any], _: dict[str, torch.Tensor]) -> None:
-        value = float.fromhex(claims[key]) * STRENGTHEN[key]
-        body["claims"][key] = (float(math.floor(value)) if key == "steps_upper" else value).hex()
+        def change(body: dict[str, Any], _: dict[str, torch.Tensor], key: str = key) -> None:
+            value = float.fromhex(claims[key]) * STRENGTHEN[key]
+            whole = float(math.floor(value)) if key == "steps_upper" else value
+            body["claims"][key] = whole.hex()
 
-    verdict = verdict_of(altered(certificate, change), tmp_path / "a.talweg")
-    assert verdict.verdict in ("invalid", "incomplete")
-    assert verdict.reason
+        verdict = verdict_of(altered(certificate, change), tmp_path / "a.talweg")
+        assert verdict.verdict in ("invalid", "incomplete"), key
+        assert verdict.reason
 
 
 def test_a_strengthened_rate_or_halving_count_is_refused(

@@ -225,3 +225,8 @@ def test_other_refusals():
         (-ball).sqrt()
     with pytest.raises(InputError, match="square"):
         ball.symmetrized()
+
+
+def test_a_single_subnormal_point_is_held():
+    t = torch.tensor([5e-324, 15e-324, -5e-324], dtype=torch.float64)
+    assert Ball.from_bounds(t, t).contains(t)

@@ -18,6 +18,7 @@ from talweg_check._network import Network, merged, stages_of
 from talweg_check._theorems import require_sentence, require_theorem
 from talweg_check._verdict import Incomplete, Invalid
 
+ENTRIES_LIMIT = 10_000  # residual entries; the kernel then takes some 8 GB
 REASON_LIMIT = 500  # characters; a hostile file may hold long names
 
 
@@ -81,6 +82,8 @@ def _check(certificate: Certificate, data: tuple[StoredArray, StoredArray] | Non
 def _confirm(certificate: Certificate, values: dict[str, NDArray[np.float64]]) -> None:
     """The claims about w0, cheapest first; a disproof ends the check, a doubt is kept."""
     inputs, targets, multiplicity = merged(values["inputs"], values["targets"])
+    if targets.size > ENTRIES_LIMIT:
+        raise Incomplete(f"this checker takes at most {ENTRIES_LIMIT} residual entries")
     net = Network(stages_of(certificate.operations, values), exact(inputs), multiplicity)
     claim = {name: arb(value) for name, value in certificate.claims.items()}
     doubts = []

@@ -201,6 +201,8 @@ class _AtRadius:
 
     def _nu(self, a: int, b: int) -> Balls:
         """nu_{a|b} on the ball, (n,)."""
+        if a == b and not self._curved_from(b + 1):  # Q_b is diagonal
+            return root_upper(largest(self.s[b], axis=1))
         grown, moved = self.base.nu0(a, b) ** 2, full(self.samples, 0)
         for c in (c for c in range(b, self.depth + 1) if self.stages[c].curved):
             _, p, bound = self.changes(c, a)

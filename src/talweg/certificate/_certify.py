@@ -125,8 +125,9 @@ def certify(
     begun = time.perf_counter()
     say = progress if progress is not None else _silent
     say("reading the model")
-    require_sound_arithmetic()
     problem = _checked(model, data, loss, target, theorem)
+    if isinstance(problem, _Problem):
+        require_sound_arithmetic(problem.inputs.device)
     watch.add("reading", begun)
     if not isinstance(problem, _Problem):
         return replace(problem, seconds=_total(watch, begun))
@@ -349,6 +350,9 @@ def _proved(
     attack: bool, seed: int, say: Progress, watch: Stopwatch,
 ) -> Certificate:  # fmt: skip
     conclusion = outcome.verdict.conclusion
+    for radius, beta in outcome.lipschitz:
+        if not bounds.lipschitz_upper(radius) <= beta:  # kept by construction; a proof rests on it
+            raise RuntimeError(f"beta({radius!r}) in the profile is below its bound; please report")
     claims: dict[str, Any] = {
         "residual_norm_upper": bounds.residual_norm_upper.hex(),
         "sigma_min_lower": bounds.sigma_min_lower.hex(),

@@ -33,6 +33,9 @@ Conclusion = SquaredLossConvergence | DescentConvergence | TargetReached
 NESTED_FRACTIONS = (0.125, 0.25, 0.5, 1.0)
 """Of the radius where the profile would end without growth."""
 
+LEAST_RADIUS = 1e-150
+"""Radii are positive; far below anything that matters, far above underflow."""
+
 GROWTH_WORTH_NESTING = 1.02
 """Ratio beta(R)/beta(0) beyond which nested radii pay for themselves."""
 
@@ -74,14 +77,16 @@ def evaluate_theorem(
     sigma = bounds.sigma_min_lower
     beta_0 = bounds.lipschitz_upper(0.0)
     if not (sigma > 0.0 and beta_0 < math.inf):
-        return _outcome(bounds, ((1.0, beta_0),), loss, theorem, target)
-    end = sigma / beta_0 if beta_0 > 0.0 else math.inf
+        return _outcome(bounds, (_pair(bounds, 1.0),), loss, theorem, target)
     need = _need(bounds, loss, theorem, target)
-    if not end < math.inf:  # an affine model: every radius will do
-        return _outcome(bounds, ((4.0 * need / sigma, 0.0),), loss, theorem, target)
+    # beta(0) may vanish although beta(R) does not (tanh at zero), so it says nothing about large
+    # radii; without growth the criterion would need need / sigma.
+    end = max(4.0 * need / sigma, LEAST_RADIUS)
+    if beta_0 * end > sigma:
+        end = max(sigma / beta_0, LEAST_RADIUS)
     if need * 2.0 * beta_0 >= sigma * sigma:
         # Hopeless for every radius, because beta grows; one is enough for the missing factor.
-        return _outcome(bounds, ((end, bounds.lipschitz_upper(end)),), loss, theorem, target)
+        return _outcome(bounds, (_pair(bounds, end),), loss, theorem, target)
     single = _single_radius(bounds, need, beta_0)
     if single is not None:
         outcome = _outcome(bounds, single, loss, theorem, target)
@@ -89,16 +94,21 @@ def evaluate_theorem(
             return outcome
     profile: list[tuple[float, float]] = []
     for fraction in NESTED_FRACTIONS:
-        radius = fraction * end
-        beta = max(bounds.lipschitz_upper(radius), profile[-1][1] if profile else 0.0)
+        radius, beta = _pair(bounds, fraction * end)
+        beta = max(beta, profile[-1][1] if profile else 0.0)
         if not beta < math.inf:
             break
         profile.append((radius, beta))
         if beta * radius > 2.0 * sigma:
             break
     if not profile:
-        profile = [(end, math.inf)]
+        profile = [_pair(bounds, NESTED_FRACTIONS[0] * end)]
     return _outcome(bounds, _trimmed(sigma, profile, need), loss, theorem, target)
+
+
+def _pair(bounds: MeasuredBounds, radius: float) -> tuple[float, float]:
+    """A radius with beta evaluated on that very ball: the only way a pair enters a profile."""
+    return radius, bounds.lipschitz_upper(radius)
 
 
 def _need(
@@ -120,11 +130,11 @@ def _single_radius(bounds: MeasuredBounds, need: float, beta_0: float) -> Profil
         if not room > 0.0:
             return None
         radius = 2.0 * need / (sigma + math.sqrt(room))
-        radius = min(1.01 * radius, sigma / beta) if radius > 0.0 else sigma / beta * 1e-3
-        grown = bounds.lipschitz_upper(radius)
+        radius = max(1.01 * radius, LEAST_RADIUS)
+        profile = (_pair(bounds, radius),)
+        grown = profile[0][1]
         if grown > GROWTH_WORTH_NESTING * beta_0:
             return None
-        profile = ((radius, grown),)
         if singular_value_profile(sigma, profile).integral_lower(radius) > need:
             return profile
         beta = grown

@@ -123,7 +123,8 @@ class Ball:
 
     @classmethod
     def _between(cls, lo: Tensor, hi: Tensor) -> Ball:
-        mid = 0.5 * lo + 0.5 * hi
+        # Halving rounds an odd subnormal, so a single point is taken as it is.
+        mid = torch.where(lo == hi, lo, 0.5 * lo + 0.5 * hi)
         rad = torch.maximum(directed.sub_up(hi, mid), directed.sub_up(mid, lo))
         rad = torch.where(lo == hi, 0.0, rad)
         return cls._settled(mid, rad)

@@ -144,6 +144,7 @@ class JacobianLipschitz:
             size = add_up(norms.hidden[s - 1], eta[s - 1]) if t_w else zero
             reach = sqrt_up(add_up(mul_up(size, size), 1.0)) if t_b else size
             z_change = add_up(mul_up(eta[s - 1], norms.weight[s]), mul_up(reach, radius))
+            z_change = z_change.nan_to_num(nan=math.inf)  # inf * 0: nothing is known
             if radius == 0.0:
                 z_change = zero
                 first, curved = state.first[s], state.second[s]
@@ -306,6 +307,8 @@ class JacobianLipschitz:
 
     def _unit_norms(self, weights: Tensor, a: int, on_ball: _OnBall) -> Tensor:
         """``|diag(weights[:, j]) H~_{a-1}|`` on the ball for every j; weights ``(n, m)``."""
+        if not bool(weights.isfinite().all()):
+            return torch.full_like(weights[0], math.inf)
         inputs = self._state.extended[a]  # (n, c)
         scaled = Ball.exact(weights.T.unsqueeze(2)) * inputs  # (m, n, c)
         return add_up(spectral_norm_upper(scaled), self._drift(weights, a, on_ball))

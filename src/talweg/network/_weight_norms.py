@@ -124,7 +124,7 @@ def _one_chunk(
     last = max([*(curved if needed_b else []), state.depth - 1])
     blocks: dict[int, Ball] = {}
     if a in needed_b and a in curved:
-        blocks[a] = Ball.exact(torch.diag_embed(sqrt_up(curvature[a][rows])))  # (m, d_a, d_a)
+        blocks[a] = _weights(torch.diag_embed(sqrt_up(curvature[a][rows])))  # (m, d_a, d_a)
     b_matrix: Ball | None = None  # B_{c,a}; None stands for diag(first_a)
     for c in range(a + 1, last + 1):
         weight = Ball.exact(state.form.stages[c - 1].linear.weight)  # (d_c, d_{c-1})
@@ -135,10 +135,18 @@ def _one_chunk(
         if c < state.depth:
             b0.setdefault((c, a), []).append(spectral_norm_upper(b_matrix))
         if needed_b and c in curved:
-            root = Ball.exact(sqrt_up(curvature[c][rows]))
+            root = _weights(sqrt_up(curvature[c][rows]))
             blocks[c] = p * root.reshape(*root.shape, 1)
     for b in needed_b:
         if a == b and all(c == b for c in curved):
             continue
         stacked = cat([blocks[c] for c in curved if c >= b], 1)  # (m, sum d_c, d_a)
         nu0.setdefault((a, b), []).append(spectral_norm_upper(stacked))
+
+
+def _weights(values: Tensor) -> Ball:
+    """Nonnegative numbers as a ball; where they overflowed, the whole line."""
+    finite = values.isfinite()
+    unknown = torch.full_like(values, torch.inf)
+    zero = torch.zeros_like(values)
+    return Ball(torch.where(finite, values, zero), torch.where(finite, zero, unknown))
