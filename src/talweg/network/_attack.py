@@ -38,9 +38,9 @@ class Attack:
 def lipschitz_attack_approx(
     function: FlatFunction,
     *,
-    restarts: int = 3,
+    restarts: int = 2,
     iterations: int = 60,
-    tolerance: float = 1e-5,
+    tolerance: float = 1e-4,
     seed: int = 0,
 ) -> Attack:
     """Search for directions along which the Jacobian changes fastest.

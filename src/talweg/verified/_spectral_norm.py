@@ -40,8 +40,8 @@ from talweg.enclosure._directed import UNIT_ROUNDOFF, growth, power_of_two, unde
 from talweg.verified._defect import factor_defect_rows
 from talweg.verified._estimate import largest_ritz_approx
 
-MARGINS = (2.0**-22, 2.0**-16, 2.0**-12, 2.0**-8)  # relative distances of c above the estimate
-DENSE_ORDER = 48  # up to this order LAPACK's spectrum is the cheapest estimate
+MARGINS = (2.0**-22, 2.0**-16, 2.0**-10)  # relative distances of c above the estimate
+DENSE_ORDER = 96  # up to this order LAPACK's spectrum is the cheapest estimate
 POWER_STEPS = 24
 BATCHED_ORDER = 256  # up to this order whole stacks are treated at once
 STACK_ENTRIES = 1 << 23  # entries of one stack of Gram matrices: 64 MiB
@@ -127,9 +127,13 @@ def _gram_norm(gram: Tensor) -> Tensor:
     result = torch.full((count,), torch.inf, dtype=torch.float64, device=gram.device)
     estimate = _largest_eigenvalue_approx(gram)
     todo = estimate.isfinite().nonzero()[:, 0]
-    for margin in MARGINS:
+    # A power iteration that has not converged is below every small margin: LAPACK settles those.
+    attempts = [(margin, False) for margin in MARGINS[:2]] if w > DENSE_ORDER else []
+    for margin, exactly in [*attempts, *((margin, True) for margin in MARGINS)]:
         if not todo.numel():
             break
+        if exactly and w > DENSE_ORDER and margin == MARGINS[0]:
+            estimate[todo] = _lapack_largest_approx(gram[todo])
         part = gram[todo]
         c = estimate[todo] * (1.0 + margin + 4.0 * w * UNIT_ROUNDOFF)
         shifted = -part
@@ -181,11 +185,7 @@ def _largest_eigenvalue_approx(gram: Tensor) -> Tensor:
     a tenth of the work of LAPACK's whole spectrum; it ends slightly below, within the margins.
     """
     if gram.shape[-1] <= DENSE_ORDER:
-        try:
-            values: Tensor = torch.linalg.eigvalsh(gram)
-            return values[:, -1]
-        except RuntimeError:  # LAPACK did not converge
-            return torch.full(gram.shape[:1], torch.nan, dtype=torch.float64, device=gram.device)
+        return _lapack_largest_approx(gram)
     size = gram.diagonal(dim1=-2, dim2=-1).amax(-1).clamp(min=2.0**-500)[:, None, None]
     square = gram / size
     square = square @ square
@@ -197,3 +197,12 @@ def _largest_eigenvalue_approx(gram: Tensor) -> Tensor:
         block = fourth @ block
         block = block / block.norm(dim=-2, keepdim=True).clamp(min=2.0**-500)
     return (block * (gram @ block)).sum(-2).amax(-1)
+
+
+def _lapack_largest_approx(gram: Tensor) -> Tensor:
+    """LAPACK's largest eigenvalues of (b, w, w), NaN where it gives up: hints."""
+    try:
+        values: Tensor = torch.linalg.eigvalsh(gram)
+        return values[:, -1]
+    except RuntimeError:  # LAPACK did not converge
+        return torch.full(gram.shape[:1], torch.nan, dtype=torch.float64, device=gram.device)
