@@ -7,22 +7,30 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from talweg_check._check import check
-from talweg_check._file import StoredArray
 from talweg_check._verdict import Misuse
+
+if TYPE_CHECKING:
+    from talweg_check._file import StoredArray
 
 CODES = {"valid": 0, "invalid": 1, "incomplete": 3}
 KINDS = {"<f8": "F64", "<f4": "F32", "<f2": "F16"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns its exit code."""
+    """Runs the command line.
+
+    Args:
+        arguments: Without the name of the program; None: those of this process.
+
+    Returns:
+        The exit code.
+    """
     parser = argparse.ArgumentParser(
         prog="talweg-check", description="Checks a talweg certificate in Arb arithmetic."
     )
@@ -31,10 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--inputs", metavar="X.npy", help="the inputs, if the file has none")
     parser.add_argument("--targets", metavar="Y.npy", help="the targets, if the file has none")
     options = parser.parse_args(arguments)
+    # NumPy only suggests factors, most of them small: BLAS threads would wait for one another.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from talweg_check._check import check
+
     start = time.perf_counter()
     try:
-        data = _data(options.inputs, options.targets)
-        verdict = check(options.file, data)
+        verdict = check(options.file, _data(options.inputs, options.targets))
     except OSError as error:
         sys.stderr.write(f"talweg-check: cannot read {options.file}: {error.strerror}\n")
         return 2
@@ -67,13 +78,18 @@ def _data(inputs: str | None, targets: str | None) -> tuple[StoredArray, StoredA
 
 
 def _load(path: str) -> StoredArray:
+    import numpy as np
+
+    from talweg_check._file import StoredArray
+
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: nothing is allocated
     except (OSError, ValueError) as error:
         raise Misuse(f"{path} is not a readable .npy file ({error})") from None
-    if array.ndim != 2 or array.dtype.str not in KINDS:
+    kind = KINDS.get(getattr(array, "dtype", np.dtype(bool)).str)
+    if kind is None or array.ndim != 2:
         raise Misuse(f"{path} must hold a matrix of little-endian float16, float32 or float64")
-    return StoredArray(KINDS[array.dtype.str], array.shape, array.tobytes())
+    return StoredArray(kind, array.shape, array.tobytes())
 
 
 if __name__ == "__main__":
