@@ -357,6 +357,22 @@ class Draft:
             result[name] = digest([(raw, dtype, shape, None)])
         return result
 
+    def chain(self) -> str:
+        words = []
+        for operation in self.problem.operations:
+            if operation["kind"] == "linear":
+                d_out, d_in = self.arrays[operation["weight"]][2]
+                state = {True: "trained", False: "frozen"}
+                bias = state[operation["bias_trainable"]] if operation["bias"] else "none"
+                weight = state[operation["weight_trainable"]]
+                words.append(f"linear {d_in}->{d_out} (weight {weight}, bias {bias})")
+            elif operation["kind"] == "scale":
+                words.append(f"scale({operation['numerator']}/{operation['denominator']})")
+            else:
+                inside = ", ".join(f"{k}={v}" for k, v in sorted(operation["parameters"].items()))
+                words.append(operation["function"] + (f"({inside})" if inside else ""))
+        return "; ".join(words)
+
     def sentence(self, hashes: dict[str, str]) -> str:
         c = self.claims
         n, k = self.counts["samples"], self.counts["outputs"]
@@ -364,7 +380,8 @@ class Draft:
         begin = (
             "Gradient descent in real arithmetic on the full batch, started from the stored "
             f"weights (sha256 {hashes['weights']}) on the stored data (inputs sha256 "
-            f"{hashes['inputs']}, targets sha256 {hashes['targets']}), with "
+            f"{hashes['inputs']}, targets sha256 {hashes['targets']}), training the "
+            f"{self.counts['parameters']} parameters of [{self.chain()}], with "
         )
         loss = f"({words} of squares over {n} samples and {k} outputs)"
         if self.theorem == "T7":

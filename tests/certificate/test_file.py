@@ -41,7 +41,7 @@ def altered(certificate: talweg.Certificate, change: Change, *, sentence: bool =
     body, arrays = copy.deepcopy(document.body), {k: v.clone() for k, v in document.arrays.items()}
     change(body, arrays)
     if sentence:  # an honest forger composes the sentence anew
-        body["claim"] = claim_sentence(body)
+        body["claim"] = claim_sentence(body, arrays)
     return Document(body, arrays)
 
 
@@ -270,3 +270,21 @@ def test_against_notices_another_activation(tmp_path: Path) -> None:
     certificate.save(path)
     model[1] = torch.nn.Sigmoid()
     assert any("operation 1" in d for d in differences(path, model, data))
+
+
+def test_the_sentence_names_the_model_and_what_is_trained() -> None:
+    """The hashes cover arrays only: the same weights under another model are another claim."""
+    certificate = proved()
+    assert "the 61 parameters of [linear 3->12 (weight trained, bias trained); tanh; " in (
+        certificate.claim
+    )
+
+    def freeze(body: dict[str, Any], _: dict[str, torch.Tensor]) -> None:
+        body["model"][2].update(weight_trainable=False, bias_trainable=False)
+        body["counts"]["parameters"] = 48
+
+    def swap(body: dict[str, Any], _: dict[str, torch.Tensor]) -> None:
+        body["model"][1]["function"] = "sin"
+
+    sentences = {altered(certificate, change).body["claim"] for change in (freeze, swap)}
+    assert len(sentences | {certificate.claim}) == 3

@@ -44,7 +44,8 @@ _erf = _increasing(arb.erf)
 _sin = np.frompyfunc(arb.sin, 1, 1)
 _cos = np.frompyfunc(arb.cos, 1, 1)
 _mid = np.frompyfunc(arb.mid, 1, 1)
-_no_sign = np.frompyfunc(lambda x: not (x >= 0 or x <= 0), 1, 1)
+# A piece at whose end the value may vanish is kept; one on which it vanishes throughout is not.
+_no_sign = np.frompyfunc(lambda x: not (x > 0 or x < 0 or x == 0), 1, 1)
 
 
 class Function:

@@ -47,7 +47,7 @@ def check(path: str, data: tuple[StoredArray, StoredArray] | None = None) -> Ver
         return Verdict("invalid", str(error)[:REASON_LIMIT], claim)
     except Incomplete as error:
         return Verdict("incomplete", str(error)[:REASON_LIMIT], claim)
-    except MemoryError:
+    except (MemoryError, RecursionError):
         return Verdict("incomplete", "not enough memory for a problem of this size", claim)
     return Verdict("valid", "every claim is confirmed", claim)
 

@@ -52,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Misuse as error:
         sys.stderr.write(f"talweg-check: {error}\n")
         return 2
+    except Exception as error:  # noqa: BLE001 - exit code 1 must mean "invalid", never "crashed"
+        sys.stderr.write(f"talweg-check: internal error ({error!r}); nothing is confirmed\n")
+        return CODES["incomplete"]
     seconds = time.perf_counter() - start
     if options.json:
         record = {
@@ -62,11 +65,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         sys.stdout.write(json.dumps(record) + "\n")
     else:
-        sys.stdout.write(f"{verdict.verdict}: {verdict.reason}\n")
+        _print(f"{verdict.verdict}: {verdict.reason}")
         if verdict.claim is not None:
             heading = "proved" if verdict.verdict == "valid" else "claimed, NOT proved"
-            sys.stdout.write(f"{heading}: {verdict.claim}\n")
+            _print(f"{heading}: {verdict.claim}")
     return CODES[verdict.verdict]
+
+
+def _print(line: str) -> None:
+    """A line in whatever encoding the output has; a file may name keys that it cannot show."""
+    encoding = sys.stdout.encoding or "ascii"
+    sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
 
 def _data(inputs: str | None, targets: str | None) -> tuple[StoredArray, StoredArray] | None:
@@ -84,8 +93,8 @@ def _load(path: str) -> StoredArray:
 
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: nothing is allocated
-    except (OSError, ValueError) as error:
-        raise Misuse(f"{path} is not a readable .npy file ({error})") from None
+    except Exception as error:  # noqa: BLE001 - a hostile header makes NumPy raise nearly anything
+        raise Misuse(f"{path} is not a readable .npy file ({type(error).__name__})") from None
     kind = KINDS.get(getattr(array, "dtype", np.dtype(bool)).str)
     if kind is None or array.ndim != 2:
         raise Misuse(f"{path} must hold a matrix of little-endian float16, float32 or float64")

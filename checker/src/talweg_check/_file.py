@@ -90,20 +90,37 @@ def _members(file: BinaryIO) -> tuple[bytes, bytes]:
             file.seek(position)
             local = struct.unpack("<4s5H3I2H", file.read(30))
             sizes = (info.CRC, info.compress_size, info.file_size)
-            if local[2:4] != (0, zipfile.ZIP_STORED) or (
-                local[6:9] != sizes and local[6:9] != (info.CRC, 2**32 - 1, 2**32 - 1)
+            time, date = local[4:6]
+            written = (
+                (date >> 9) + 1980, (date >> 5) & 15, date & 31,
+                time >> 11, (time >> 5) & 63, 2 * (time & 31),
+            )  # fmt: skip
+            if (
+                local[:4] != (b"PK\3\4", info.extract_version, 0, zipfile.ZIP_STORED)
+                or (written != info.date_time)
+                or (local[6:9] != sizes and local[6:9] != (info.CRC, 2**32 - 1, 2**32 - 1))
             ):
                 raise Invalid(f"member {name} has two headers that disagree")
             if max(local[10], len(info.extra)) > EXTRA_LIMIT:
                 raise Invalid(f"member {name} carries extra fields")
             position += 30 + local[9] + local[10] + info.file_size
             directory += 46 + len(name) + len(info.extra)
-        closing = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 2, 2, directory, position % 2**32, 0)
-        tail = end - position - directory
-        file.seek(position + directory)
-        if tail != 98 and (tail != 22 or file.read(22) != closing):  # 98: with zip64 records
+        if archive.comment or end > position + directory + len(_ends(position, directory)):
             raise Invalid("the archive holds bytes that belong to no member")
+        file.seek(position + directory)
+        if file.read() != _ends(position, directory):
+            raise Invalid("the archive does not end as one of these two members does")
         return archive.read(infos[0]), archive.read(infos[1])
+
+
+def _ends(position: int, directory: int) -> bytes:
+    """The records that close an archive whose directory starts at `position`."""
+    offset = min(position, 2**32 - 1)
+    closing = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 2, 2, directory, offset, 0)
+    if position < 2**31:  # where Python's zipfile turns to zip64
+        return closing
+    record = struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, 45, 45, 0, 0, 2, 2, directory, position)
+    return record + struct.pack("<4sIQI", b"PK\6\7", 0, position + directory, 1) + closing
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

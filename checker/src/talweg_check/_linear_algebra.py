@@ -78,7 +78,7 @@ def norm_upper(matrix: Balls) -> arb:
     gram_hint = scaled.T @ scaled
     # A hair above the estimate, so that the Cholesky factorisation can succeed.
     top = int(np.linalg.eigvalsh(gram_hint)[-1] * (1 + 2.0**-30))
-    factor = _integers(_cholesky(top * np.eye(len(gram_hint)) - gram_hint))
+    factor = _integers(_cholesky(float(top) * np.eye(len(gram_hint)) - gram_hint))
     left, right = _matrix(digits), _matrix(factor)
     rows = (left.transpose() * left + right * right.transpose()).tolist()
     for index, row in enumerate(rows):
@@ -103,7 +103,7 @@ def nonnegative_product_upper(left: Balls, right: Balls) -> Balls:
 
 def _cholesky(hint: Floats) -> Floats:
     try:
-        return np.asarray(np.linalg.cholesky(hint), dtype=np.float64)
+        return np.tril(np.asarray(np.linalg.cholesky(hint), dtype=np.float64))
     except np.linalg.LinAlgError:
         return np.zeros_like(hint)
 

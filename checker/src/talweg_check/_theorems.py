@@ -155,6 +155,27 @@ def _real(number: Fraction) -> arb:
     return arb(fmpq(number.numerator, number.denominator))
 
 
+def _chain(certificate: Certificate) -> str:
+    """What is trained, operation by operation; the hashes alone do not say it."""
+    said = []
+    for item in certificate.operations:
+        if item["kind"] == "linear":
+            rows, columns = certificate.arrays[item["weight"]].shape
+            weight, bias = (
+                "trained" if item[key] else "frozen"
+                for key in ("weight_trainable", "bias_trainable")
+            )
+            if item["bias"] is None:
+                bias = "none"
+            said.append(f"linear {columns}->{rows} (weight {weight}, bias {bias})")
+        elif item["kind"] == "scale":
+            said.append(f"scale({item['numerator']!r}/{item['denominator']!r})")
+        else:
+            numbers = [f"{key}={item['parameters'][key]!r}" for key in sorted(item["parameters"])]
+            said.append(item["function"] + (f"({', '.join(numbers)})" if numbers else ""))
+    return "; ".join(said)
+
+
 def require_sentence(certificate: Certificate) -> None:
     """Raises Invalid unless the stated sentence is the one that the fields give."""
     c, h, counts = certificate.claims, certificate.hashes, certificate.counts
@@ -165,7 +186,8 @@ def require_sentence(certificate: Certificate) -> None:
     start = (
         "Gradient descent in real arithmetic on the full batch, started from the stored weights "
         f"(sha256 {h['weights']}) on the stored data (inputs sha256 {h['inputs']}, targets sha256 "
-        f"{h['targets']}), with "
+        f"{h['targets']}), training the {counts['parameters']} parameters of "
+        f"[{_chain(certificate)}], with "
     )
     if certificate.theorem == "T7":
         sentence = (

@@ -440,7 +440,7 @@ def _document(
             "torch": str(torch.__version__), "as_given": given.status, "notes": list(problem.notes),
         },
     }  # fmt: skip
-    body["claim"] = claim_sentence(body)
+    body["claim"] = claim_sentence(body, arrays)
     return Document(body, arrays)
 
 

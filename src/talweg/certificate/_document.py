@@ -118,11 +118,40 @@ def _update(digest: Any, tensor: Tensor) -> None:
     digest.update(np.ascontiguousarray(plain.view(torch.uint8).numpy()).tobytes())
 
 
-def claim_sentence(body: Mapping[str, Any]) -> str:
+def model_sentence(operations: list[dict[str, Any]], arrays: Mapping[str, Tensor]) -> str:
+    """The chain in words: every operation, its constants, and what of it is trained.
+
+    Args:
+        operations: The list under ``model``.
+        arrays: Arrays by name, for the widths.
+    """
+
+    def number(text: str) -> str:
+        return repr(float.fromhex(text))
+
+    words: list[str] = []
+    for op in operations:
+        if op["kind"] == "linear":
+            d_out, d_in = arrays[op["weight"]].shape
+            weight = "trained" if op["weight_trainable"] else "frozen"
+            bias = "trained" if op["bias_trainable"] else "frozen"
+            bias = "none" if op["bias"] is None else bias
+            words.append(f"linear {d_in}->{d_out} (weight {weight}, bias {bias})")
+        elif op["kind"] == "elementwise":
+            constants = (f"{k}={number(v)}" for k, v in sorted(op["parameters"].items()))
+            inside = ", ".join(constants)
+            words.append(f"{op['function']}({inside})" if inside else op["function"])
+        else:
+            words.append(f"scale({number(op['numerator'])}/{number(op['denominator'])})")
+    return "; ".join(words)
+
+
+def claim_sentence(body: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> str:
     """The claim in words, composed from the other fields.
 
     Args:
         body: A JSON object of the format; ``claim`` itself is not read.
+        arrays: Arrays by name, for the widths of the model.
     """
     claims, counts, hashes = body["claims"], body["counts"], body["hashes"]
 
@@ -133,7 +162,8 @@ def claim_sentence(body: Mapping[str, Any]) -> str:
     opening = (
         "Gradient descent in real arithmetic on the full batch, started from the stored weights "
         f"(sha256 {hashes['weights']}) on the stored data (inputs sha256 {hashes['inputs']}, "
-        f"targets sha256 {hashes['targets']}), with "
+        f"targets sha256 {hashes['targets']}), training "
+        f"the {counts['parameters']} parameters of [{model_sentence(body['model'], arrays)}], with "
     )
     size = (
         f"({scaling} of squares over {counts['samples']} samples and {counts['outputs']} outputs)"
