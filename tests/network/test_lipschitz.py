@@ -19,7 +19,7 @@ from talweg.network import (
     linearize,
     lipschitz_attack_approx,
 )
-from talweg.network._lipschitz import largest_of, nonnegative_norm_upper
+from talweg.network._maxima import largest_of, nonnegative_norm_upper
 
 # Largest slack seen over the cases below at R -> 0, so that a loosened bound is noticed.
 SLACK_LIMIT = {"two layers": 1.25, "two layers, three outputs": 1.25, "three layers": 2.0}

@@ -12,7 +12,6 @@ here are upper bounds, every operation rounds up, and each name is the one of th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +21,6 @@ from talweg._errors import InputError
 from talweg.enclosure import (
     Ball,
     add_up,
-    div_up,
     gram,
     matmul_upper,
     mul_up,
@@ -32,6 +30,7 @@ from talweg.enclosure import (
     sum_upper,
 )
 from talweg.network._linearization import Linearization
+from talweg.network._maxima import largest_of, nonnegative_norm_upper
 from talweg.network._weight_norms import (
     CHUNK_ENTRIES,
     WeightNorms,
@@ -359,47 +358,6 @@ def jacobian_lipschitz_upper(state: Linearization, radius: float) -> float:
         ``beta(R)``, inf when nothing finite could be shown.
     """
     return JacobianLipschitz(state).upper(radius)
-
-
-def largest_of(cheap: Tensor, exact: Callable[[Tensor], Tensor], at_once: int) -> float:
-    """Upper bound of the maximum of m numbers, each with a cheap and a dear upper bound.
-
-    The dear bound is evaluated in the order of the cheap ones and stops when no cheap bound left
-    exceeds the maximum so far: what is skipped is below it.
-
-    Args:
-        cheap: ``(m,)``.
-        exact: Indices -> better upper bounds.
-        at_once: How many indices one call gets.
-    """
-    order = torch.argsort(cheap, descending=True)
-    largest = 0.0
-    for start in range(0, len(order), at_once):
-        units = order[start : start + at_once]
-        if float(cheap[units[0]]) <= largest:
-            break
-        best = torch.minimum(cheap[units], exact(units))
-        if bool(best.isnan().any()):
-            return math.inf
-        largest = max(largest, float(best.amax()))
-    return largest
-
-
-def nonnegative_norm_upper(matrix: Tensor) -> float:
-    """Upper bound of the spectral norm of a symmetric entrywise nonnegative matrix.
-
-    Collatz and Wielandt: for every positive v, the largest eigenvalue is at most
-    ``max_i (T v)_i / v_i``; v is a perturbed Perron vector.
-
-    Args:
-        matrix: ``(L, L)`` float64, symmetric, entries >= 0.
-    """
-    if matrix.numel() == 0 or not bool(matrix.isfinite().all()):
-        return 0.0 if matrix.numel() == 0 else math.inf
-    if float(matrix.amax()) == 0.0:
-        return 0.0
-    v = torch.linalg.eigh(matrix).eigenvectors[:, -1].abs() + 1e-9
-    return float(div_up(sum_upper(mul_up(matrix, v), 1), v).amax())
 
 
 def _checked_radius(radius: float) -> float:
