@@ -125,9 +125,17 @@ def _answer(
     return replace(
         _described(problem, bounds, outcome, given),
         status="UNDECIDED",
-        reason=given.reason
-        + (" Polishing did not reach weights at which the criterion holds." if polish else ""),
+        reason=given.reason + (_polish_failed(problem) if polish else ""),
         slack=_slack(problem, problem.network, bounds, seed, say, watch) if attack else None,
+    )
+
+
+def _polish_failed(problem: Problem) -> str:
+    if problem.target is None:
+        return " Polishing did not reach weights at which the criterion holds."
+    return (
+        " Polishing aims at zero loss and met no weights above the target at which the criterion "
+        "holds; leave `target` out to certify zero loss, or pass weights nearer to the target."
     )
 
 
