@@ -26,8 +26,9 @@ class AsGiven:
     Attributes:
         status: "PROVED", "UNDECIDED" or "REFUTED".
         reason: Why, in one sentence.
-        missing_factor: ``|r_0| / int s``: how many times too large the residual still is; below 1
-            when proved, None when no number came out.
+        missing_factor: ``|r_0| / int s``: how many times too large the residual still is, a float
+            estimate and no bound (the last beta is continued to where s vanishes); below 1 when
+            proved, None when no number came out.
     """
 
     status: str

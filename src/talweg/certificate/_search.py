@@ -169,12 +169,19 @@ def _outcome(
             raise InputError("theorem T7 of certify() needs target=...; got None. Name a loss.")
         verdict = squared_loss_target_reached(r0, target, profile, norm, loss=loss)
     else:
-        # The rate goes with epsilon (1 - epsilon): 1/2 is best where the criterion allows it.
-        epsilon = 0.5 if 2.0 * r0 < available else max(0.5 * (1.0 - r0 / available), 1e-3) if (
-            available > 0.0 and r0 < available
-        ) else 0.5  # fmt: skip
+        epsilon = _epsilon(r0, available)
         verdict = _composite(bounds, profile, loss, epsilon)
     return Outcome(theorem, verdict, lipschitz, epsilon, _missing_factor(bounds, lipschitz))
+
+
+def _epsilon(r0: float, available: float) -> float:
+    """T4's epsilon: the rate goes with epsilon (1 - epsilon), so 1/2 where the criterion allows it.
+
+    Else half of what it allows; 1/2 again where no epsilon would do.
+    """
+    if 0.5 * available <= r0 < available:
+        return max(0.5 * (1.0 - r0 / available), 1e-3)
+    return 0.5
 
 
 def _missing_factor(bounds: MeasuredBounds, lipschitz: Profile) -> float:
