@@ -44,7 +44,7 @@ $(STAMP): pyproject.toml checker/pyproject.toml constraints.txt
 	  exit 1; fi; \
 	if ! $(BIN)/python -c '' 2>/dev/null; then $$python -m venv .venv; fi
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) \
-	  --constraint constraints.txt --editable checker --editable '.[demo,test,lint]'
+	  --constraint constraints.txt --editable checker --editable '.[demo,reproduce,test,lint]'
 	touch $@
 
 clean:
