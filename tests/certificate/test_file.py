@@ -17,7 +17,8 @@ from tests.certificate.problems import problem, proved
 import talweg
 from talweg import CertificateFileError
 from talweg.certificate import Document, differences, read_document, write_document
-from talweg.certificate._document import array_hash, canonical, claim_sentence, weights_hash
+from talweg.certificate._document import array_hash, canonical, weights_hash
+from talweg.certificate._sentence import claim_sentence
 from talweg_check import check
 
 Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], None]

@@ -6,10 +6,11 @@ What is named `approx` leaves the enclosures behind: it may suggest a factor, ne
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from flint import arb, arb_mat
+from flint import arb, arb_mat, fmpq
 from numpy.typing import NDArray
 
 Balls = Any  # numpy.ndarray of dtype object, entries flint.arb
@@ -27,6 +28,11 @@ _exact = np.frompyfunc(arb, 1, 1)
 def exact(numbers: NDArray[Any]) -> Balls:
     """The binary64 or integer numbers themselves, without radius."""
     return _exact(numbers.astype(object))
+
+
+def rational(number: Fraction) -> arb:
+    """The rational number, at the working precision."""
+    return arb(fmpq(number.numerator, number.denominator))
 
 
 def full(shape: int | tuple[int, ...], value: Any) -> Balls:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from talweg_check._file import StoredArray
 
 CODES = {"valid": 0, "invalid": 1, "incomplete": 3}
-KINDS = {"<f8": "F64", "<f4": "F32", "<f2": "F16"}
+KINDS = {"<f8": "F64", "<f4": "F32", "<f2": "F16", "<i8": "I64"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,8 +96,11 @@ def _load(path: str) -> StoredArray:
     except Exception as error:  # noqa: BLE001 - a hostile header makes NumPy raise nearly anything
         raise Misuse(f"{path} is not a readable .npy file ({type(error).__name__})") from None
     kind = KINDS.get(getattr(array, "dtype", np.dtype(bool)).str)
-    if kind is None or array.ndim != 2:
-        raise Misuse(f"{path} must hold a matrix of little-endian float16, float32 or float64")
+    if kind is None or array.ndim != (1 if kind == "I64" else 2):
+        raise Misuse(
+            f"{path} must hold a matrix of little-endian float16, float32 or float64, or labels: "
+            "a vector of int64"
+        )
     return StoredArray(kind, array.shape, array.tobytes())
 
 

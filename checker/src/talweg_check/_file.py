@@ -24,7 +24,7 @@ from talweg_check._verdict import Invalid
 MEMBERS = {"certificate.json": 2**24, "arrays.safetensors": 2**34}
 HEADER_LIMIT = 2**20
 EXTRA_LIMIT = 32  # bytes of a zip64 record
-BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8}
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,9 @@ class StoredArray:
         return f"{self.dtype}\n({','.join(map(str, self.shape))})\n".encode("ascii") + self.raw
 
     def values(self) -> NDArray[np.float64]:
-        """The stored numbers; every permitted dtype is a subset of binary64."""
+        """The stored real numbers; every floating dtype here is a subset of binary64."""
+        if self.dtype == "I64":
+            raise Invalid("an array of integers stands where real numbers are needed")
         if self.dtype == "BF16":
             bits = np.frombuffer(self.raw, "<u2").astype(np.uint32) << 16
             numbers = bits.view(np.float32).astype(np.float64)
@@ -50,6 +52,12 @@ class StoredArray:
         if not np.isfinite(numbers).all():
             raise Invalid("an array holds an entry that is not finite")
         return numbers.reshape(self.shape)
+
+    def integers(self) -> NDArray[np.int64]:
+        """The stored integers."""
+        if self.dtype != "I64":
+            raise Invalid("an array of real numbers stands where integers are needed")
+        return np.frombuffer(self.raw, "<i8").astype(np.int64).reshape(self.shape)
 
 
 def read(path: str) -> tuple[Any, dict[str, StoredArray]]:
@@ -206,3 +214,14 @@ def as_object(value: Any, keys: tuple[str, ...] | None, where: str) -> dict[str,
 def is_count(value: Any) -> bool:
     """Whether `value` is a nonnegative integer (true and false are not)."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def number(value: Any, where: str) -> float:
+    """A finite binary64 from its one hexadecimal spelling."""
+    try:
+        result = float.fromhex(value)
+    except (TypeError, ValueError, OverflowError):
+        raise Invalid(f"{where} must be a hexadecimal float string") from None
+    if not math.isfinite(result) or result.hex() != value:
+        raise Invalid(f"{where} must be finite and spelled as float.hex() does")
+    return result

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
-from talweg_check._file import StoredArray, as_object, is_count
+from talweg_check._file import StoredArray, as_object, is_count, number
+from talweg_check._forms import FORMS, MAY_BE_ZERO, Form
+from talweg_check._losses import Loss, loss
 from talweg_check._verdict import Invalid
 
-SEMANTICS = "real-arithmetic full-batch gradient descent on the exact stored weights"
 PLAIN = ("tanh", "sigmoid", "silu", "gelu", "gelu_tanh", "sin", "identity")
 PARAMETERS: dict[str, tuple[str, ...]] = {
     "softplus": ("beta", "threshold"),
     "smooth_leaky_relu": ("slope",),
 }
-SCALINGS = {"mean": "mean", "sum": "sum", "half_sum": "half sum"}
-COMMON = (
-    "residual_norm_upper", "sigma_min_lower", "jacobian_norm_upper", "radius", "step_size",
-    "rate", "one_minus_rate", "halving_steps",
-)  # fmt: skip
-EXTRA: dict[str, tuple[str, ...]] = {
-    "T11": (),
-    "T4": ("epsilon",),
-    "T7": ("target_loss", "steps_upper", "overshoot_radius"),
-}
-MAY_BE_ZERO = ("residual_norm_upper", "rate")
 
 
 @dataclass(frozen=True)
@@ -35,23 +24,12 @@ class Certificate:
     theorem: str
     sentence: str
     operations: list[dict[str, Any]]
-    scaling: str
+    loss: Loss
     hashes: dict[str, str]
     claims: dict[str, float]
     profile: list[tuple[float, float]]
     counts: dict[str, int]
     arrays: dict[str, StoredArray]
-
-
-def _number(value: Any, where: str) -> float:
-    """A finite binary64 from its one hexadecimal spelling."""
-    try:
-        number = float.fromhex(value)
-    except (TypeError, ValueError, OverflowError):
-        raise Invalid(f"{where} must be a hexadecimal float string") from None
-    if not math.isfinite(number) or number.hex() != value:
-        raise Invalid(f"{where} must be finite and spelled as float.hex() does")
-    return number
 
 
 def certificate(tree: Any, arrays: dict[str, StoredArray]) -> Certificate:
@@ -64,23 +42,10 @@ def certificate(tree: Any, arrays: dict[str, StoredArray]) -> Certificate:
     )  # fmt: skip
     if not is_count(top["format"]) or top["format"] != 1:
         raise Invalid("'format' must be the integer 1")
-    if top["semantics"] != SEMANTICS:
-        raise Invalid("'semantics' is not that of format 1")
-    if top["assumptions"] != []:
-        raise Invalid("'assumptions' must be empty")
     if not isinstance(top["claim"], str):
         raise Invalid("'claim' must be a string")
-    theorem = top["theorem"]
-    if not isinstance(theorem, str) or theorem not in EXTRA:
-        raise Invalid(f"'theorem' must be one of {', '.join(EXTRA)}")
     as_object(top["hints"], None, "'hints'")
     as_object(top["provenance"], None, "'provenance'")
-
-    loss = as_object(top["loss"], ("kind", "scaling"), "'loss'")
-    if loss["kind"] != "squared":
-        raise Invalid("'loss.kind' must be 'squared'")
-    if not isinstance(loss["scaling"], str) or loss["scaling"] not in SCALINGS:
-        raise Invalid(f"'loss.scaling' must be one of {', '.join(SCALINGS)}")
 
     hashes = as_object(top["hashes"], ("weights", "inputs", "targets"), "'hashes'")
     for key, value in hashes.items():
@@ -92,19 +57,36 @@ def certificate(tree: Any, arrays: dict[str, StoredArray]) -> Certificate:
         if not is_count(value) or value < 1:
             raise Invalid(f"'counts.{key}' must be a positive integer")
 
-    names = COMMON + EXTRA[theorem]
-    stated = as_object(top["claims"], (*names, "jacobian_lipschitz_upper"), "'claims'")
-    claims = {name: _number(stated[name], f"'claims.{name}'") for name in names}
-    for name, number in claims.items():
-        if number < 0 or (number == 0 and name not in MAY_BE_ZERO):
+    stated_loss = loss(top["loss"], counts)
+    form = _form(top, stated_loss.kind)
+    stated = as_object(top["claims"], (*form.claims, "jacobian_lipschitz_upper"), "'claims'")
+    claims = {name: number(stated[name], f"'claims.{name}'") for name in form.claims}
+    for name, value in claims.items():
+        if value < 0 or (value == 0 and name not in MAY_BE_ZERO):
             raise Invalid(f"'claims.{name}' must be positive")
 
     operations = _operations(top["model"])
     _match(operations, arrays, counts)
+    if "targets" in arrays:
+        stated_loss.targets(arrays["targets"], counts)
     return Certificate(
-        theorem, top["claim"], operations, loss["scaling"], hashes, claims,
+        top["theorem"], top["claim"], operations, stated_loss, hashes, claims,
         _profile(stated["jacobian_lipschitz_upper"]), counts, arrays,
     )  # fmt: skip
+
+
+def _form(top: dict[str, Any], kind: str) -> Form:
+    """The form for this theorem and kind of loss, whose semantics and assumptions are stated."""
+    theorem = top["theorem"]
+    names = [name for of, name in FORMS if of == kind]
+    if not isinstance(theorem, str) or theorem not in names:
+        raise Invalid(f"'theorem' must be one of {', '.join(names)} for a {kind} loss")
+    form = FORMS[kind, theorem]
+    if top["semantics"] != form.semantics:
+        raise Invalid(f"'semantics' is not that of {theorem} in format 1")
+    if top["assumptions"] != list(form.assumptions):
+        raise Invalid(f"'assumptions' must be {list(form.assumptions)} for {theorem}")
+    return form
 
 
 def _profile(value: Any) -> list[tuple[float, float]]:
@@ -115,7 +97,7 @@ def _profile(value: Any) -> list[tuple[float, float]]:
     for pair in value:
         if not isinstance(pair, list) or len(pair) != 2:
             raise Invalid(f"{where} must be a list of pairs")
-        radius, beta = (_number(number, where) for number in pair)
+        radius, beta = (number(value, where) for value in pair)
         before = pairs[-1] if pairs else (0.0, 0.0)
         if not (radius > before[0] and beta >= before[1]):
             raise Invalid(f"{where} must have increasing radii and nondecreasing betas")
@@ -149,14 +131,14 @@ def _operations(value: Any) -> list[dict[str, Any]]:
                 raise Invalid(f"{where} has the unknown function {name!r}")
             names = PARAMETERS.get(name, ())
             stated = as_object(item["parameters"], names, f"the parameters of {where}")
-            numbers = {key: _number(stated[key], f"{key} of {where}") for key in names}
+            numbers = {key: number(stated[key], f"{key} of {where}") for key in names}
             if numbers.get("beta", 1) <= 0 or not 0 < numbers.get("slope", 0.5) < 1:
                 raise Invalid(f"{where} has a parameter outside its range")
             item["parameters"] = numbers
         elif kind == "scale":
             item = dict(as_object(item, ("kind", "numerator", "denominator"), where))
             for key in ("numerator", "denominator"):
-                item[key] = _number(item[key], f"{key} of {where}")
+                item[key] = number(item[key], f"{key} of {where}")
             if item["denominator"] == 0:
                 raise Invalid(f"{where} divides by zero")
         else:
@@ -198,8 +180,6 @@ def _match(
         raise Invalid("inputs and targets must both be stored, or both be left out")
     if data and arrays["inputs"].shape[0] != counts["samples"]:
         raise Invalid("the stored inputs have another number of rows than 'counts' says")
-    if data and arrays["targets"].shape != (counts["samples"], counts["outputs"]):
-        raise Invalid("the stored targets do not have one row per sample, one column per output")
     for name in arrays:
         if name not in expected | data:
             raise Invalid(f"array {name!r} belongs to no operation")

@@ -35,11 +35,18 @@ class Network:
     """The chain at w0 on the merged rows: values, derivatives, cotangents.
 
     Attributes, per stage: `z`, `h`, `d1` = psi'(z), `d2` = psi''(z), each (n, d_l); `gh` and `g`,
-    (n, k, d_l): derivatives of sqrt(m_i) F(x_i) with respect to h_l and z_l; `rows`: the extended
-    inputs (trained weight: h_{c-1}; trained bias: 1) of stage c, (n, 0 to d_{c-1} + 1).
+    (n, k', d_l): derivatives of sqrt(m_i) F(x_i) with respect to h_l and z_l, by k' = k outputs or,
+    with `zero_sum`, along k' = k - 1 orthonormal directions whose entries sum to zero; `rows`: the
+    extended inputs (trained weight: h_{c-1}; trained bias: 1) of stage c, (n, 0 to d_{c-1} + 1).
     """
 
-    def __init__(self, stages: Sequence[Stage], inputs: Balls, counts: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        inputs: Balls,
+        counts: NDArray[np.int64],
+        zero_sum: bool = False,
+    ) -> None:
         self.stages = stages
         self.samples, self.depth = len(inputs), len(stages) - 1
         value, _, _ = derivatives(stages[0].functions, inputs)
@@ -55,14 +62,14 @@ class Network:
         self.outputs = self.h[-1].shape[1]
         self.counts = exact(counts)
         self.root_counts = np.array([count.sqrt() for count in self.counts], dtype=object)
-        cotangent = full((self.samples, self.outputs, self.outputs), 0)
-        for output in range(self.outputs):
-            cotangent[:, output, output] = self.root_counts
+        frame = _zero_sum_frame(self.outputs) if zero_sum else _identity(self.outputs)
+        self.directions = len(frame)
+        cotangent = self.root_counts[:, None, None] * frame[None]
         self.gh, self.g = [cotangent], []
         for stage, d1 in zip(stages[:0:-1], self.d1[:0:-1], strict=True):
             self.g.append(self.gh[-1] * d1[:, None, :])
             flat = self.g[-1].reshape(-1, len(stage.weight))
-            self.gh.append(matmul(flat, stage.weight).reshape(self.samples, self.outputs, -1))
+            self.gh.append(matmul(flat, stage.weight).reshape(self.samples, self.directions, -1))
         self.gh.reverse()
         self.g = [self.gh[0], *reversed(self.g)]
 
@@ -82,9 +89,9 @@ class Network:
 
     def kernel(self, block: int = 300) -> Balls:
         """K = J J^T: sum over the trained layers of (G_l G_l^T) o (rows_l rows_l^T), (N, N)."""
-        size = self.samples * self.outputs
+        size = self.samples * self.directions
         result = np.empty((size, size), dtype=object)
-        sample = np.arange(size) // self.outputs
+        sample = np.arange(size) // self.directions
         flat = {c: self.g[c].reshape(size, -1) for c in self.trained}
         for top in range(0, size, block):
             one = slice(top, top + block)
@@ -97,6 +104,25 @@ class Network:
                 )
                 result[one, two], result[two, one] = part, part.T
         return result
+
+
+def _identity(size: int) -> Balls:
+    result = full((size, size), 0)
+    result[np.diag_indices(size)] = arb(1)
+    return result
+
+
+def _zero_sum_frame(size: int) -> Balls:
+    """Orthonormal rows spanning the vectors with sum zero: (1, ..., 1, -j, 0, ...) / sqrt(j(j+1)).
+
+    (size - 1, size)
+    """
+    result = full((size - 1, size), 0)
+    for j in range(1, size):
+        length = arb(j * (j + 1)).sqrt()
+        result[j - 1, :j] = 1 / length
+        result[j - 1, j] = -j / length
+    return result
 
 
 def stages_of(
@@ -120,8 +146,8 @@ def stages_of(
 
 
 def merged(
-    inputs: NDArray[np.float64], targets: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    inputs: NDArray[np.float64], targets: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[Any], NDArray[np.int64]]:
     """Distinct input rows, their targets and how often each occurs."""
     first: dict[tuple[float, ...], int] = {}
     counts = np.zeros(len(inputs), dtype=np.int64)

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from torch import Tensor
-
+from talweg.certificate._objective import Objective
+from talweg.certificate._padding import padded_down, padded_up
 from talweg.enclosure import Interval
-from talweg.network import (
-    JacobianLipschitz,
-    Linearization,
-    Network,
-    kernel_ball,
-    linearize,
-    residual_norm_bound,
-)
+from talweg.network import JacobianLipschitz, Linearization, Network, kernel_ball, linearize
 from talweg.verified import psd_largest_eigenvalue_upper, smallest_eigenvalue_lower
-
-PAD = 1e-6
-"""Relative slack between what was computed and what is claimed (docs/certificate-format.md)."""
 
 
 @dataclass
@@ -41,14 +32,16 @@ class MeasuredBounds:
     """Rigorous bounds at the stored weights of a network, padded as they will be claimed.
 
     Attributes:
-        residual_norm_upper: ``|F(w0) - y|``.
-        sigma_min_lower: smallest singular value of the Jacobian, 0 when none was shown.
-        jacobian_norm_upper: largest singular value of the Jacobian.
+        start: what the loss says of the outputs at w0, by the name of the claim
+            (``residual_norm_upper`` for a squared loss).
+        sigma_min_lower: smallest singular value of the Jacobian on the gradients that the loss
+            can have, 0 when none was shown.
+        jacobian_norm_upper: largest singular value there.
         lipschitz: the Lipschitz bound of the Jacobian, not padded.
         state: the linearization they were computed from.
     """
 
-    residual_norm_upper: float
+    start: Mapping[str, float]
     sigma_min_lower: float
     jacobian_norm_upper: float
     lipschitz: JacobianLipschitz
@@ -59,22 +52,18 @@ class MeasuredBounds:
         return padded_up(self.lipschitz.upper(radius))
 
 
-def measured_bounds(
-    network: Network, inputs: Tensor, targets: Tensor, multiplicity: Tensor, watch: Stopwatch
-) -> MeasuredBounds:
-    """Bounds of residual, kernel spectrum and Jacobian at the stored weights.
+def measured_bounds(network: Network, objective: Objective, watch: Stopwatch) -> MeasuredBounds:
+    """Bounds of loss, kernel spectrum and Jacobian at the stored weights.
 
     Args:
         network: A chain.
-        inputs: Distinct rows ``(n, d)``.
-        targets: ``(n, k)``.
-        multiplicity: ``(n,)`` how often each row stands in the data.
+        objective: The loss with its data.
         watch: Where the seconds of each stage are booked.
     """
     begun = time.perf_counter()
-    state = linearize(network, inputs, multiplicity)
-    residual = residual_norm_bound(state, targets)
-    kernel = kernel_ball(state)
+    state = linearize(network, objective.rows.inputs, objective.rows.multiplicity)
+    start = objective.start_bounds(state)
+    kernel = objective.kernel(kernel_ball(state))
     begun = watch.add("kernel", begun)
     smallest = smallest_eigenvalue_lower(kernel)
     largest = psd_largest_eigenvalue_upper(kernel)
@@ -83,18 +72,4 @@ def measured_bounds(
     watch.add("lipschitz", begun)
     sigma = Interval.point(smallest).sqrt().lo if 0.0 < smallest < math.inf else 0.0
     norm = Interval.point(largest).sqrt().hi if 0.0 <= largest < math.inf else math.inf
-    return MeasuredBounds(
-        padded_up(residual), padded_down(sigma), padded_up(norm), lipschitz, state
-    )
-
-
-def padded_up(value: float) -> float:
-    """``value (1 + PAD)`` rounded up; inf stays inf."""
-    if not value < math.inf:
-        return math.inf
-    return (Interval.point(value) * (Interval.point(1.0) + PAD)).hi
-
-
-def padded_down(value: float) -> float:
-    """``value (1 - PAD)`` rounded down, for value >= 0."""
-    return (Interval.point(value) * (Interval.point(1.0) - PAD)).lo
+    return MeasuredBounds(start, padded_down(sigma), padded_up(norm), lipschitz, state)

@@ -26,9 +26,10 @@ class AsGiven:
     Attributes:
         status: "PROVED", "UNDECIDED" or "REFUTED".
         reason: Why, in one sentence.
-        missing_factor: ``|r_0| / int s``: how many times too large the residual still is, a float
-            estimate and no bound (the last beta is continued to where s vanishes); below 1 when
-            proved, None when no number came out.
+        missing_factor: ``|r_0| / int s`` for a squared loss, in general what the criterion asks of
+            int s over what it is: how many times too large the residual still is, a float estimate
+            and no bound (the last beta is continued to where s vanishes); below 1 when proved, None
+            when no number came out.
     """
 
     status: str
@@ -46,7 +47,7 @@ class Certificate:
     Attributes:
         status: "PROVED", "UNDECIDED" or "REFUTED".
         reason: One sentence: the hypothesis that failed, by how much; or what was proved.
-        theorem: "T11", "T4" or "T7".
+        theorem: "T11", "T4", "T7" or "T9".
         loss: "mse", "sse" or "half_sse".
         samples: Rows n, as given.
         outputs: Outputs k of one sample.
@@ -54,16 +55,23 @@ class Certificate:
         as_given: The answer for the weights as given.
         verdict: The theorem's hypotheses one by one.
         claim: The sentence, only when PROVED.
-        residual_norm: Upper bound of ``|F(w0) - y|``.
+        label_smoothing: Of a cross-entropy.
+        residual_norm: Squared losses: upper bound of ``|F(w0) - y|``.
+        initial_gap: Smoothed labels: upper bound of the loss at w0 above its infimum, summed over
+            the samples.
+        pl_constant: Smoothed labels: lower bound of mu_l on the sublevel set, summed loss.
+        initial_loss: Cross-entropy with a target: upper bound of the loss at w0, summed.
         sigma_min_lower: Lower bound of the smallest singular value of the Jacobian at w0.
         jacobian_lipschitz_upper: Lipschitz constant of the Jacobian on the ball.
         radius: Every iterate stays within this Euclidean distance of w0.
         step_size: Largest certified ``lr`` of plain full-batch `torch.optim.SGD`.
-        rate: Bounds ``f_{k+1} / f_k`` at ``step_size``.
+        rate: Bounds ``f_{k+1} / f_k`` at ``step_size``, f measured from its infimum.
         one_minus_rate: ``1 - rate`` from below.
         halving_steps: So many steps at ``step_size`` surely halve the loss.
-        steps: T7 only: steps after which the target is surely reached.
+        steps: T7 and T9: steps after which the target or floor is surely reached.
         target: T7 only: the target loss.
+        floor: T9 only: the loss below which nothing is claimed.
+        assumptions: What the claim rests on beside the stored numbers; empty for the top grade.
         slack: Lipschitz bound at R -> 0 over the strongest attack found; None without attack.
         polished: Whether the claim speaks of polished weights, not of those given.
         polish_distance: Euclidean distance between the two, float.
@@ -82,7 +90,11 @@ class Certificate:
     as_given: AsGiven
     verdict: Verdict[Any] | None = None
     claim: str | None = None
+    label_smoothing: float = 0.0
     residual_norm: float | None = None
+    initial_gap: float | None = None
+    pl_constant: float | None = None
+    initial_loss: float | None = None
     sigma_min_lower: float | None = None
     jacobian_lipschitz_upper: float | None = None
     radius: float | None = None
@@ -92,6 +104,8 @@ class Certificate:
     halving_steps: float | None = None
     steps: float | None = None
     target: float | None = None
+    floor: float | None = None
+    assumptions: tuple[str, ...] = ()
     slack: float | None = None
     polished: bool = False
     polish_distance: float = 0.0
@@ -166,10 +180,11 @@ class Certificate:
     def to_dict(self) -> dict[str, Any]:
         """The numbers as a JSON-able dictionary; infinities become None."""
         keys = (
-            "status", "reason", "theorem", "loss", "target", "claim", "samples", "outputs",
-            "parameters", "residual_norm", "sigma_min_lower", "jacobian_lipschitz_upper", "radius",
-            "step_size", "rate", "one_minus_rate", "halving_steps", "steps", "slack", "polished",
-            "polish_distance", "file",
+            "status", "reason", "theorem", "loss", "label_smoothing", "target", "claim", "samples",
+            "outputs", "parameters", "residual_norm", "initial_gap", "pl_constant", "initial_loss",
+            "sigma_min_lower", "jacobian_lipschitz_upper", "radius",
+            "step_size", "rate", "one_minus_rate", "halving_steps", "steps", "floor", "slack",
+            "polished", "polish_distance", "file",
         )  # fmt: skip
         record = {key: _finite(getattr(self, key)) for key in keys}
         record["as_given"] = {
@@ -177,9 +192,13 @@ class Certificate:
             "reason": self.as_given.reason,
             "missing_factor": _finite(self.as_given.missing_factor),
         }
+        record["assumptions"] = list(self.assumptions)
         record["notes"] = list(self.notes)
         record["seconds"] = {stage: round(s, 4) for stage, s in self.seconds.items()}
         return record
+
+    def _smoothing(self) -> str:
+        return f", label smoothing {self.label_smoothing!r}" if self.label_smoothing else ""
 
     def rows(self) -> list[tuple[str, str]]:
         """Label and text of every line of the table."""
@@ -198,22 +217,27 @@ class Certificate:
             lines.append(("as given", text))
         lines.append(
             ("problem", (f"{self.samples} samples x {self.outputs} outputs, "
-             f"{self.parameters} parameters, loss {self.loss}"))
+             f"{self.parameters} parameters, loss {self.loss}{self._smoothing()}"))
         )  # fmt: skip
         numbers: list[tuple[str, float | None, str]] = [
             ("|r_0| <=", self.residual_norm, ""),
+            ("loss above infimum <=", self.initial_gap, " (summed over the samples)"),
+            ("mu_l >=", self.pl_constant, " where the loss is no larger"),
+            ("loss at w0 <=", self.initial_loss, " (summed over the samples)"),
             ("sigma_min(J) >=", self.sigma_min_lower, ""),
             ("Lipschitz of J <=", self.jacobian_lipschitz_upper, ""),
             ("radius R*", self.radius, ""),
             ("certified step", self.step_size, " (lr of plain full-batch SGD)"),
             ("1 - rate >=", self.one_minus_rate, " of the loss per step"),
             ("halving steps <=", self.halving_steps, ""),
-            ("steps to target <=", self.steps, ""),
+            ("steps to target <=" if self.floor is None else "steps to floor <=", self.steps, ""),
+            ("floor of the loss", self.floor, " (nothing is claimed once the loss is below)"),
             ("slack", self.slack, " (bound / attack at R -> 0)"),
         ]
         lines += [(name, f"{v:.6g}{unit}") for name, v, unit in numbers if v is not None]
         if self.seconds:
             lines.append(("seconds", ", ".join(f"{k} {v:.2f}" for k, v in self.seconds.items())))
+        lines += [("assumed, not proved", assumption) for assumption in self.assumptions]
         lines += [("note", note) for note in self.notes]
         if self.claim is not None:
             lines.append(("claim", self.claim))

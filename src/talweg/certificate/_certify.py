@@ -15,18 +15,19 @@ from talweg.certificate._bounds import MeasuredBounds, Stopwatch
 from talweg.certificate._certificate import AsGiven, Certificate
 from talweg.certificate._document import (
     FORMAT,
-    SEMANTICS,
     Document,
     array_hash,
-    claim_sentence,
     model_and_weights,
     stored,
     weights_hash,
 )
+from talweg.certificate._objective import LossName
 from talweg.certificate._polish import polish_steps
-from talweg.certificate._problem import SCALINGS, LossName, Problem, checked_problem
-from talweg.certificate._search import Outcome, TheoremId, evaluate_theorem
-from talweg.enclosure import Interval, require_sound_arithmetic
+from talweg.certificate._problem import Problem, checked_problem
+from talweg.certificate._request import Request
+from talweg.certificate._search import Outcome, evaluate_theorem
+from talweg.certificate._sentence import claim_sentence
+from talweg.enclosure import require_sound_arithmetic
 from talweg.network import (
     FlatFunction,
     JacobianLipschitz,
@@ -34,12 +35,7 @@ from talweg.network import (
     linearize,
     lipschitz_attack_approx,
 )
-from talweg.theory import (
-    DescentConvergence,
-    SquaredLossConvergence,
-    TargetReached,
-    steps_to_shrink_upper,
-)
+from talweg.theory import TargetReached
 
 Progress = Callable[[str], None]
 
@@ -49,27 +45,38 @@ def certify(
     data: tuple[Tensor, Tensor],
     *,
     loss: LossName = "mse",
+    label_smoothing: float = 0.0,
     target: float | None = None,
-    theorem: Literal["T11", "T4"] = "T11",
+    theorem: Literal["T11", "T4", "T9"] | None = None,
     polish: bool = False,
     attack: bool = True,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Certificate:
-    """Prove that full-batch gradient descent from these weights converges to zero training loss.
+    """Prove that full-batch gradient descent from these weights reaches the infimum of its loss.
+
+    Zero loss for squared losses, the entropy of the labels for a smoothed cross-entropy; or a
+    stated target.
 
     The claim is about real-arithmetic gradient descent on the exact stored numbers. A sufficient
     condition that does not hold gives UNDECIDED with its margin; REFUTED is a proof of the
     opposite. The model, its gradients and the random state are left untouched.
 
-    Source: T11 by default (T7 with a target, T4 on request), with bounds B1 to B3.
+    Source: T11 for squared losses (T7 with a target, T4 or T9 on request), T4 for cross-entropy
+    with label smoothing, T13 for cross-entropy with a target; bounds B1 to B3.
 
     Args:
         model: A feed-forward chain of Linear layers and smooth activations.
-        data: ``(X, y)``, inputs ``(n, d)`` and targets ``(n, k)`` or ``(n,)``, floating point.
-        loss: "mse" (mean over all entries, PyTorch's default), "sse" (sum) or "half_sse".
-        target: Prove that the loss falls to this value (> 0) instead of zero.
-        theorem: "T11", the sharp criterion for squared losses, or "T4", the general one.
+        data: ``(X, y)``, inputs ``(n, d)`` and targets ``(n, k)`` or ``(n,)``, floating point; for
+            a cross-entropy class indices ``(n,)``, int64.
+        loss: "mse" (mean over all entries, PyTorch's default), "sse" (sum), "half_sse",
+            "cross_entropy" (softmax, mean over the samples, PyTorch's default) or
+            "cross_entropy_sum".
+        label_smoothing: Of a cross-entropy, as in `torch.nn.CrossEntropyLoss`. Without smoothing
+            the infimum is out of reach, and a target must be given.
+        target: Prove that the loss falls to this value (> 0) instead of its infimum.
+        theorem: For a squared loss "T11" (default), the sharp criterion, "T4", the general one, or
+            "T9": float64 descent as it runs, down to a floor, under stated assumptions.
         polish: Where the weights as given do not meet the criterion, improve a copy by
             Levenberg-Marquardt steps until they do; the claim then speaks of the copy.
         attack: Also measure the slack of the Lipschitz bound, by a search for its worst case.
@@ -89,7 +96,7 @@ def certify(
     begun = time.perf_counter()
     say = progress if progress is not None else _silent
     say("reading the model")
-    problem = checked_problem(model, data, loss, target, theorem)
+    problem = checked_problem(model, data, Request(loss, target, theorem, label_smoothing))
     if isinstance(problem, Problem):
         require_sound_arithmetic(problem.inputs.device)
     watch.add("reading", begun)
@@ -131,6 +138,8 @@ def _answer(
 
 
 def _polish_failed(problem: Problem) -> str:
+    if problem.objective.polish_goal() is None:
+        return " Polishing was not tried: a cross-entropy without label smoothing has no minimiser."
     if problem.target is None:
         return " Polishing did not reach weights at which the criterion holds."
     return (
@@ -144,7 +153,7 @@ def _judged(
 ) -> tuple[Outcome, str | None]:
     """The theorem's outcome, and a reason to discard it even if it holds."""
     begun = time.perf_counter()
-    outcome = evaluate_theorem(bounds, problem.loss, problem.theorem, problem.target)
+    outcome = evaluate_theorem(bounds, problem.theorem)
     reason = None
     conclusion = outcome.verdict.conclusion
     if isinstance(conclusion, TargetReached) and conclusion.steps_upper == 0.0:
@@ -174,7 +183,9 @@ def _explained(outcome: Outcome) -> str:
 def _polished(
     problem: Problem, given: MeasuredBounds, say: Progress, watch: Stopwatch
 ) -> tuple[Network, MeasuredBounds, Outcome, float] | None:
-    rows = problem.rows
+    rows, goal = problem.objective.rows, problem.objective.polish_goal()
+    if goal is None:
+        return None
 
     def lipschitz(network: Network) -> float:
         state = linearize(network, rows.inputs, rows.multiplicity)
@@ -185,7 +196,7 @@ def _polished(
     for proposal in polish_steps(
         problem.network,
         rows.inputs,
-        rows.targets,
+        goal,
         rows.multiplicity,
         lipschitz=lipschitz,
         lipschitz_at_start=given.lipschitz.upper(0.0),
@@ -206,10 +217,15 @@ def _described(
 ) -> Certificate:
     """A certificate with the bounds, before any conclusion."""
     return Certificate(
-        status=given.status, reason=given.reason, theorem=problem.theorem, loss=problem.loss_name,
-        samples=problem.samples, outputs=problem.outputs,
+        status=given.status, reason=given.reason, theorem=problem.theorem.id,
+        loss=problem.objective.name, samples=problem.samples, outputs=problem.outputs,
         parameters=problem.network.trainable_parameters, as_given=given, verdict=outcome.verdict,
-        residual_norm=bounds.residual_norm_upper, sigma_min_lower=bounds.sigma_min_lower,
+        label_smoothing=problem.label_smoothing,
+        residual_norm=bounds.start.get("residual_norm_upper"),
+        initial_gap=bounds.start.get("initial_gap_upper"),
+        pl_constant=bounds.start.get("pl_lower"),
+        initial_loss=bounds.start.get("initial_loss_upper"),
+        sigma_min_lower=bounds.sigma_min_lower,
         jacobian_lipschitz_upper=outcome.lipschitz[-1][1], target=problem.target,
         notes=problem.notes,
     )  # fmt: skip
@@ -223,33 +239,22 @@ def _proved(
     for radius, beta in outcome.lipschitz:
         if not bounds.lipschitz_upper(radius) <= beta:  # kept by construction; a proof rests on it
             raise RuntimeError(f"beta({radius!r}) in the profile is below its bound; please report")
-    claims: dict[str, Any] = {
-        "residual_norm_upper": bounds.residual_norm_upper.hex(),
-        "sigma_min_lower": bounds.sigma_min_lower.hex(),
-        "jacobian_norm_upper": bounds.jacobian_norm_upper.hex(),
-        "jacobian_lipschitz_upper": [[r.hex(), b.hex()] for r, b in outcome.lipschitz],
-    }
-    numbers: dict[str, Any] = {}
-    extra: dict[str, float] = {}
-    if isinstance(conclusion, SquaredLossConvergence | DescentConvergence):
-        numbers = {
-            "radius": conclusion.radius_upper, "step_size": conclusion.step_size,
-            "rate": conclusion.loss_rate_upper, "one_minus_rate": conclusion.one_minus_rate_lower,
-            "halving_steps": conclusion.halving_steps_upper,
-        }  # fmt: skip
-        if outcome.epsilon is not None:
-            extra["epsilon"] = outcome.epsilon
-    elif isinstance(conclusion, TargetReached) and problem.target is not None:
-        numbers, extra = _target_numbers(conclusion, float(problem.target))
-    if not all(math.isfinite(v) for v in (*numbers.values(), *extra.values())):
+    stated = problem.theorem.numbers(conclusion)
+    extra = {**outcome.extra, **stated.extra}
+    numbers = {
+        **bounds.start, "sigma_min_lower": bounds.sigma_min_lower,
+        "jacobian_norm_upper": bounds.jacobian_norm_upper, **stated.common, **extra,
+    }  # fmt: skip
+    if not all(math.isfinite(v) for v in numbers.values()):
         reason = (
             "the certified rate is too small for a finite float: the kernel is too ill-conditioned."
         )
         return replace(
             _described(problem, bounds, outcome, given), status="UNDECIDED", reason=reason
         )
-    claims |= {key: float(v).hex() for key, v in (numbers | extra).items()}
-    document = _document(problem, network, outcome.theorem, claims, given)
+    claims: dict[str, Any] = {key: float(v).hex() for key, v in numbers.items()}
+    claims["jacobian_lipschitz_upper"] = [[r.hex(), b.hex()] for r, b in outcome.lipschitz]
+    document = _document(problem, network, claims, given)
     say("attacking the Lipschitz bound" if attack else "writing the claim")
     return replace(
         _described(problem, bounds, outcome, given),
@@ -258,42 +263,26 @@ def _proved(
         claim=document.body["claim"],
         slack=_slack(problem, network, bounds, seed, say, watch) if attack else None,
         steps=extra.get("steps_upper"),
+        floor=extra.get("floor"),
+        assumptions=tuple(problem.theorem.assumptions),
         document=document,
         network=network,
-        **numbers,
+        **stated.common,
     )
 
 
-def _target_numbers(
-    conclusion: TargetReached, target: float
-) -> tuple[dict[str, Any], dict[str, float]]:
-    """Numbers of T7; the theorem's rate speaks of |r|, the file's of the loss."""
-    x = Interval.point(conclusion.one_minus_rate_lower)
-    one_minus = (x * (2.0 - x)).lo
-    numbers = {
-        "radius": conclusion.radius_upper, "step_size": conclusion.step_size,
-        "rate": (1.0 - Interval.point(one_minus)).hi, "one_minus_rate": one_minus,
-        "halving_steps": steps_to_shrink_upper(2.0, one_minus),
-    }  # fmt: skip
-    extra = {
-        "target_loss": target, "steps_upper": conclusion.steps_upper,
-        "overshoot_radius": conclusion.final_radius_upper,
-    }  # fmt: skip
-    return numbers, extra
-
-
 def _document(
-    problem: Problem, network: Network, theorem: TheoremId, claims: dict[str, Any], given: AsGiven
+    problem: Problem, network: Network, claims: dict[str, Any], given: AsGiven
 ) -> Document:
     operations, arrays = model_and_weights(network)
     arrays["inputs"] = stored(problem.inputs)
-    arrays["targets"] = stored(problem.targets)
+    arrays["targets"] = stored(problem.objective.stored_targets)
     body: dict[str, Any] = {
         "format": FORMAT,
-        "theorem": theorem,
-        "semantics": SEMANTICS,
+        "theorem": problem.theorem.id,
+        "semantics": problem.theorem.semantics,
         "model": operations,
-        "loss": {"kind": "squared", "scaling": SCALINGS[problem.loss_name]},
+        "loss": problem.objective.record,
         "hashes": {
             "weights": weights_hash(arrays, operations),
             "inputs": array_hash(arrays["inputs"]),
@@ -304,7 +293,7 @@ def _document(
             "samples": problem.samples, "outputs": problem.outputs,
             "parameters": network.trainable_parameters,
         },
-        "assumptions": [],
+        "assumptions": list(problem.theorem.assumptions),
         "hints": {},
         "provenance": {
             "torch": str(torch.__version__), "as_given": given.status, "notes": list(problem.notes),
@@ -321,8 +310,8 @@ def _slack(
     """Lipschitz bound at R -> 0, not padded, over the strongest attack found."""
     say("attacking the Lipschitz bound")
     begun = time.perf_counter()
-    root = problem.rows.multiplicity.to(torch.float64).sqrt()
-    function = FlatFunction(network, problem.rows.inputs, root)
+    root = problem.objective.rows.multiplicity.to(torch.float64).sqrt()
+    function = FlatFunction(network, problem.objective.rows.inputs, root)
     found = lipschitz_attack_approx(function, seed=seed)
     watch.add("attack", begun)
     return bounds.lipschitz.upper(0.0) / found.value if found.value > 0.0 else None

@@ -26,12 +26,12 @@ FORMAT = 1
 JSON_MEMBER, ARRAYS_MEMBER = "certificate.json", "arrays.safetensors"
 JSON_LIMIT = 16 * 2**20
 ARRAYS_LIMIT = 16 * 2**30
-SEMANTICS = "real-arithmetic full-batch gradient descent on the exact stored weights"
 DTYPE_NAMES = {
     torch.float64: "F64",
     torch.float32: "F32",
     torch.float16: "F16",
     torch.bfloat16: "BF16",
+    torch.int64: "I64",
 }
 
 
@@ -104,7 +104,7 @@ def array_hash(tensor: Tensor) -> str:
     """sha256 over dtype, shape and bytes of one array.
 
     Args:
-        tensor: Any of the four float dtypes.
+        tensor: Any of the four float dtypes, or int64.
     """
     digest = hashlib.sha256()
     _update(digest, tensor)
@@ -116,72 +116,6 @@ def _update(digest: Any, tensor: Tensor) -> None:
     digest.update(f"{DTYPE_NAMES[tensor.dtype]}\n({shape})\n".encode("ascii"))
     plain = stored(tensor).reshape(-1)
     digest.update(np.ascontiguousarray(plain.view(torch.uint8).numpy()).tobytes())
-
-
-def model_sentence(operations: list[dict[str, Any]], arrays: Mapping[str, Tensor]) -> str:
-    """The chain in words: every operation, its constants, and what of it is trained.
-
-    Args:
-        operations: The list under ``model``.
-        arrays: Arrays by name, for the widths.
-    """
-
-    def number(text: str) -> str:
-        return repr(float.fromhex(text))
-
-    words: list[str] = []
-    for op in operations:
-        if op["kind"] == "linear":
-            d_out, d_in = arrays[op["weight"]].shape
-            weight = "trained" if op["weight_trainable"] else "frozen"
-            bias = "trained" if op["bias_trainable"] else "frozen"
-            bias = "none" if op["bias"] is None else bias
-            words.append(f"linear {d_in}->{d_out} (weight {weight}, bias {bias})")
-        elif op["kind"] == "elementwise":
-            constants = (f"{k}={number(v)}" for k, v in sorted(op["parameters"].items()))
-            inside = ", ".join(constants)
-            words.append(f"{op['function']}({inside})" if inside else op["function"])
-        else:
-            words.append(f"scale({number(op['numerator'])}/{number(op['denominator'])})")
-    return "; ".join(words)
-
-
-def claim_sentence(body: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> str:
-    """The claim in words, composed from the other fields.
-
-    Args:
-        body: A JSON object of the format; ``claim`` itself is not read.
-        arrays: Arrays by name, for the widths of the model.
-    """
-    claims, counts, hashes = body["claims"], body["counts"], body["hashes"]
-
-    def number(key: str) -> str:
-        return repr(float.fromhex(claims[key]))
-
-    scaling = body["loss"]["scaling"].replace("_", " ")
-    opening = (
-        "Gradient descent in real arithmetic on the full batch, started from the stored weights "
-        f"(sha256 {hashes['weights']}) on the stored data (inputs sha256 {hashes['inputs']}, "
-        f"targets sha256 {hashes['targets']}), training "
-        f"the {counts['parameters']} parameters of [{model_sentence(body['model'], arrays)}], with "
-    )
-    size = (
-        f"({scaling} of squares over {counts['samples']} samples and {counts['outputs']} outputs)"
-    )
-    if body["theorem"] == "T7":
-        steps = int(float.fromhex(claims["steps_upper"]))
-        return (
-            f"{opening}constant step size {number('step_size')}, reaches a training loss of at "
-            f"most {number('target_loss')} {size} after at most {steps} steps: until then every "
-            f"iterate stays within Euclidean distance {number('overshoot_radius')} of the start."
-        )
-    return (
-        f"{opening}any constant step size in (0, {number('step_size')}], converges to zero "
-        f"training loss {size}: every iterate stays within Euclidean distance "
-        f"{number('radius')} of "
-        f"the start, and with step size {number('step_size')} the loss falls by at least the "
-        f"fraction {number('one_minus_rate')} in every step."
-    )
 
 
 def canonical(body: Mapping[str, Any]) -> bytes:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.func import vjp
 
+from talweg.certificate._objective import PolishGoal
 from talweg.network import FlatFunction, Network, tangent_kernel_of
 
 FIRST_DAMPING = 1e-2
@@ -45,19 +46,19 @@ class Proposal:
 def polish_steps(
     network: Network,
     inputs: Tensor,
-    targets: Tensor,
+    goal: PolishGoal,
     multiplicity: Tensor,
     *,
     lipschitz: Callable[[Network], float],
     lipschitz_at_start: float,
     max_steps: int = 80,
 ) -> Iterator[Proposal]:
-    """Weights along the path at which the criterion ``|r| < sigma_0^2 / (2 beta)`` looks met.
+    """Weights along the path at which the criterion ``need < sigma_0^2 / (2 beta)`` looks met.
 
     Args:
         network: A chain; its weights are the start.
         inputs: Distinct rows ``(n, d)``.
-        targets: ``(n, k)``.
+        goal: The outputs to reach.
         multiplicity: ``(n,)``.
         lipschitz: Lipschitz constant of the Jacobian at given weights (R -> 0).
         lipschitz_at_start: The same at the start.
@@ -68,19 +69,27 @@ def polish_steps(
     """
     root = multiplicity.to(torch.float64).sqrt()
     function = FlatFunction(network, inputs, root)
-    goal = targets.to(torch.float64) * root.reshape(-1, 1)
+    outputs = goal.outputs * root.reshape(-1, 1)
+
+    def residual_at(w: Tensor) -> Tensor:
+        difference = outputs - function(w)
+        return centred_rows(difference) if goal.centred else difference
+
     w = start = function.start
-    residual = goal - function(w)
+    residual = residual_at(w)
     norm = float(residual.norm())
     damping: float | None = None
     beta = lipschitz_at_start
     steps = 0
     while steps < max_steps and norm > 0.0:
         kernel = _kernel(function.network_at(w), inputs, root)
-        if _criterion_looks_met(kernel, norm, 0.5 * beta):
+        if goal.centred:
+            kernel = centred_kernel(kernel, outputs.shape[1])
+        need = goal.need(residual)
+        if _criterion_looks_met(kernel, need, 0.5 * beta):
             here = function.network_at(w)
             beta = lipschitz(here)
-            if _criterion_looks_met(kernel, norm, beta):
+            if _criterion_looks_met(kernel, need, beta):
                 yield Proposal(here, float((w - start).norm()), norm, steps)
         mean = float(kernel.diagonal().mean())
         if damping is None:
@@ -90,7 +99,7 @@ def polish_steps(
             weights = _damped_solution(kernel, residual, damping)
             if weights is not None:
                 trial = w + pullback(weights)[0]
-                trial_residual = goal - function(trial)
+                trial_residual = residual_at(trial)
                 trial_norm = float(trial_residual.norm())
                 if trial_norm < norm:
                     break
@@ -110,12 +119,40 @@ def _kernel(network: Network, inputs: Tensor, root: Tensor) -> Tensor:
     return kernel.reshape(n * k, n * k) * scale * scale.reshape(-1, 1)
 
 
-def _criterion_looks_met(kernel: Tensor, norm: float, beta: float) -> bool:
-    """Whether ``lambda_min(K) > 2 beta |r|`` by a float Cholesky factorisation."""
-    if not math.isfinite(beta):
+def centred_rows(outputs: Tensor) -> Tensor:
+    """The outputs of each sample minus their mean.
+
+    Args:
+        outputs: ``(n, k)``.
+    """
+    return outputs - outputs.mean(dim=1, keepdim=True)
+
+
+def centred_kernel(kernel: Tensor, k: int) -> Tensor:
+    """``P K P + c (I - P)``, P subtracting the mean over the k outputs of each sample.
+
+    c is the mean diagonal entry of P K P: the added part decides no extreme eigenvalue.
+
+    Args:
+        kernel: ``(N, N)``, N = n k.
+        k: Outputs.
+    """
+    N = len(kernel)
+    blocks = kernel.reshape(N // k, k, N // k, k)
+    blocks = blocks - blocks.mean(dim=1, keepdim=True)
+    blocks = blocks - blocks.mean(dim=3, keepdim=True)
+    c = blocks.reshape(N, N).diagonal().mean()
+    sample = torch.arange(N // k, device=kernel.device)
+    blocks[sample, :, sample, :] += c / k
+    return blocks.reshape(N, N)
+
+
+def _criterion_looks_met(kernel: Tensor, need: float, beta: float) -> bool:
+    """Whether ``lambda_min(K) > 2 beta need`` by a float Cholesky factorisation."""
+    if not (math.isfinite(beta) and math.isfinite(need)):
         return False
     shifted = kernel.clone()
-    shifted.diagonal().sub_(2.0 * beta * norm * (1.0 + 1e-5))
+    shifted.diagonal().sub_(2.0 * beta * need * (1.0 + 1e-5))
     return bool(torch.linalg.cholesky_ex(shifted).info == 0)
 
 

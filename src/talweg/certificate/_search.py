@@ -8,27 +8,15 @@ nested ones that catch its growth. The search is heuristic; only the theorem on 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
-from talweg._errors import InputError
 from talweg.certificate._bounds import MeasuredBounds
-from talweg.theory import (
-    DescentConvergence,
-    SingularValueProfile,
-    SquaredLoss,
-    SquaredLossConvergence,
-    TargetReached,
-    Verdict,
-    composite_loss_converges,
-    singular_value_profile,
-    squared_loss_converges,
-    squared_loss_target_reached,
-)
+from talweg.certificate._theorems import Theorem
+from talweg.theory import Verdict, singular_value_profile
 
-TheoremId = Literal["T11", "T4", "T7"]
 Profile = tuple[tuple[float, float], ...]
-Conclusion = SquaredLossConvergence | DescentConvergence | TargetReached
 
 NESTED_FRACTIONS = (0.125, 0.25, 0.5, 1.0)
 """Of the radius where the profile would end without growth."""
@@ -48,37 +36,30 @@ class Outcome:
         theorem: Its id.
         verdict: What it says.
         lipschitz: The pairs (radius, beta) that it used.
-        epsilon: T4's epsilon, else None.
-        missing_factor: ``|r_0|`` over the largest residual that the criterion would admit here
-            (to zero loss), a float estimate: below 1 when it holds.
+        extra: Claims that the theorem needed beside the bounds, by name.
+        missing_factor: What ``int s`` has to reach without a target (``|r_0|`` for a squared
+            loss) over what it reaches, a float estimate: below 1 when the criterion holds.
     """
 
-    theorem: TheoremId
-    verdict: Verdict[Conclusion]
+    theorem: str
+    verdict: Verdict[Any]
     lipschitz: Profile
-    epsilon: float | None
+    extra: Mapping[str, float]
     missing_factor: float
 
 
-def evaluate_theorem(
-    bounds: MeasuredBounds,
-    loss: SquaredLoss,
-    theorem: TheoremId,
-    target: float | None,
-) -> Outcome:
+def evaluate_theorem(bounds: MeasuredBounds, theorem: Theorem) -> Outcome:
     """Choose radii, then evaluate the theorem on them.
 
     Args:
         bounds: Padded bounds at the weights.
-        loss: The user's loss.
-        theorem: Which theorem.
-        target: The target loss of T7, else None.
+        theorem: Which theorem, with its loss and target.
     """
     sigma = bounds.sigma_min_lower
     beta_0 = bounds.lipschitz_upper(0.0)
-    if not (sigma > 0.0 and beta_0 < math.inf):
-        return _outcome(bounds, (_pair(bounds, 1.0),), loss, theorem, target)
-    need = _need(bounds, loss, theorem, target)
+    need = theorem.need(bounds)
+    if not (sigma > 0.0 and beta_0 < math.inf and need < math.inf):
+        return _outcome(bounds, (_pair(bounds, 1.0),), theorem)
     # beta(0) may vanish although beta(R) does not (tanh at zero), so it says nothing about large
     # radii; without growth the criterion would need need / sigma.
     end = max(4.0 * need / sigma, LEAST_RADIUS)
@@ -86,10 +67,10 @@ def evaluate_theorem(
         end = max(sigma / beta_0, LEAST_RADIUS)
     if need * 2.0 * beta_0 >= sigma * sigma:
         # Hopeless for every radius, because beta grows; one is enough for the missing factor.
-        return _outcome(bounds, (_pair(bounds, end),), loss, theorem, target)
+        return _outcome(bounds, (_pair(bounds, end),), theorem)
     single = _single_radius(bounds, need, beta_0)
     if single is not None:
-        outcome = _outcome(bounds, single, loss, theorem, target)
+        outcome = _outcome(bounds, single, theorem)
         if outcome.verdict.conclusion is not None:
             return outcome
     profile: list[tuple[float, float]] = []
@@ -103,23 +84,12 @@ def evaluate_theorem(
             break
     if not profile:
         profile = [_pair(bounds, NESTED_FRACTIONS[0] * end)]
-    return _outcome(bounds, _trimmed(sigma, profile, need), loss, theorem, target)
+    return _outcome(bounds, _trimmed(sigma, profile, need), theorem)
 
 
 def _pair(bounds: MeasuredBounds, radius: float) -> tuple[float, float]:
     """A radius with beta evaluated on that very ball: the only way a pair enters a profile."""
     return radius, bounds.lipschitz_upper(radius)
-
-
-def _need(
-    bounds: MeasuredBounds, loss: SquaredLoss, theorem: TheoremId, target: float | None
-) -> float:
-    """What ``int_0^R s`` has to reach, with some room for the last step of T7."""
-    if theorem == "T7" and target is not None:
-        return max(bounds.residual_norm_upper - 0.9 * loss.residual_norm_lower(target), 0.0)
-    if theorem == "T4":
-        return 1.02 * bounds.residual_norm_upper
-    return bounds.residual_norm_upper
 
 
 def _single_radius(bounds: MeasuredBounds, need: float, beta_0: float) -> Profile | None:
@@ -150,63 +120,20 @@ def _trimmed(sigma: float, profile: list[tuple[float, float]], need: float) -> P
     return tuple(profile)
 
 
-def _outcome(
-    bounds: MeasuredBounds,
-    lipschitz: Profile,
-    loss: SquaredLoss,
-    theorem: TheoremId,
-    target: float | None,
-) -> Outcome:
-    profile = singular_value_profile(bounds.sigma_min_lower, lipschitz)
-    r0, norm = bounds.residual_norm_upper, bounds.jacobian_norm_upper
-    available = profile.integral_lower(profile.radius)
-    epsilon: float | None = None
-    verdict: Verdict[Conclusion]
-    if theorem == "T11":
-        verdict = squared_loss_converges(r0, profile, norm, loss=loss)
-    elif theorem == "T7":
-        if target is None:
-            raise InputError("theorem T7 of certify() needs target=...; got None. Name a loss.")
-        verdict = squared_loss_target_reached(r0, target, profile, norm, loss=loss)
-    else:
-        epsilon = _epsilon(r0, available)
-        verdict = _composite(bounds, profile, loss, epsilon)
-    return Outcome(theorem, verdict, lipschitz, epsilon, _missing_factor(bounds, lipschitz))
+def _outcome(bounds: MeasuredBounds, lipschitz: Profile, theorem: Theorem) -> Outcome:
+    applied = theorem.apply(bounds, singular_value_profile(bounds.sigma_min_lower, lipschitz))
+    missing = _missing_factor(bounds, lipschitz, theorem.budget(bounds))
+    return Outcome(theorem.id, applied.verdict, lipschitz, applied.extra, missing)
 
 
-def _epsilon(r0: float, available: float) -> float:
-    """T4's epsilon: the rate goes with epsilon (1 - epsilon), so 1/2 where the criterion allows it.
-
-    Else half of what it allows; 1/2 again where no epsilon would do.
-    """
-    if 0.5 * available <= r0 < available:
-        return max(0.5 * (1.0 - r0 / available), 1e-3)
-    return 0.5
-
-
-def _missing_factor(bounds: MeasuredBounds, lipschitz: Profile) -> float:
-    """``|r_0| / int s`` with the last beta continued to where s vanishes."""
-    sigma, r0 = bounds.sigma_min_lower, bounds.residual_norm_upper
+def _missing_factor(bounds: MeasuredBounds, lipschitz: Profile, budget: float) -> float:
+    """``budget / int s`` with the last beta continued to where s vanishes."""
+    sigma = bounds.sigma_min_lower
     radius, beta = lipschitz[-1]
     if not (sigma > 0.0 and beta < math.inf):
         return math.inf
-    end = max(radius, 2.0 * sigma / beta) if beta > 0.0 else max(radius, 4.0 * r0 / sigma)
+    end = max(radius, 2.0 * sigma / beta) if beta > 0.0 else max(radius, 4.0 * budget / sigma)
     extended = lipschitz if end <= radius else (*lipschitz, (end, beta))
     profile = singular_value_profile(sigma, extended)
     available = profile.integral_lower(profile.radius)
-    return r0 / available if available > 0.0 else math.inf
-
-
-def _composite(
-    bounds: MeasuredBounds, profile: SingularValueProfile, loss: SquaredLoss, epsilon: float
-) -> Verdict[DescentConvergence]:
-    """T4 for a squared loss, on the scale of ``loss``."""
-    return composite_loss_converges(
-        loss.loss_upper(bounds.residual_norm_upper),
-        profile,
-        profile.jacobian_norm(bounds.jacobian_norm_upper),
-        profile.lipschitz,
-        pl_lower=loss.pl_lower,
-        smoothness_upper=loss.smoothness_upper,
-        epsilon=epsilon,
-    )
+    return budget / available if available > 0.0 else math.inf

@@ -10,6 +10,7 @@ import typer
 
 from talweg import __version__
 from talweg.cli._outcome import errors_reported
+from talweg.cli._prescribe import prescribe_app
 
 app = typer.Typer(
     name="talweg",
@@ -30,11 +31,22 @@ class Loss(StrEnum):
     half_sse = "half_sse"
 
 
+class CertifiedLoss(StrEnum):
+    """A squared loss, or the softmax cross-entropy: mean over the samples, or sum."""
+
+    mse = "mse"
+    sse = "sse"
+    half_sse = "half_sse"
+    cross_entropy = "cross_entropy"
+    cross_entropy_sum = "cross_entropy_sum"
+
+
 class Theorem(StrEnum):
     """Which theorem shall carry the claim; with a target, T7 takes the place of T11."""
 
     T11 = "T11"
     T4 = "T4"
+    T9 = "T9"
 
 
 Spec = Annotated[
@@ -97,9 +109,15 @@ def certify(
             help="Search for the slack of the Lipschitz bound (on unless SPEC says otherwise).",
         ),
     ] = None,
-    loss: LossOption = None,
+    loss: Annotated[
+        CertifiedLoss | None, typer.Option(help="Loss; mse where nothing says otherwise.")
+    ] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(help="Label smoothing of a cross-entropy; 0 needs a target.")
+    ] = None,
     target: Annotated[
-        float | None, typer.Option(help="Target loss instead of zero (theorem T7).")
+        float | None,
+        typer.Option(help="Target loss instead of zero (theorem T7; T13 for a cross-entropy)."),
     ] = None,
     theorem: Annotated[Theorem | None, typer.Option(help="Theorem; T11 by default.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the attack.")] = None,
@@ -112,6 +130,7 @@ def certify(
             "polish": polish,
             "attack": attack,
             "loss": loss and loss.value,
+            "label_smoothing": label_smoothing,
             "target": target,
             "theorem": theorem and theorem.value,
             "seed": seed,
@@ -146,6 +165,81 @@ def measure(spec: Spec, json: Json = False, loss: LossOption = None) -> None:
         from talweg.cli._measure import run_measure
 
         raise typer.Exit(run_measure(spec, loss and loss.value, as_json=json))
+
+
+@app.command()
+def reproduce(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help="chatterjee2022, liu2020, xu2025, lecture or all."),
+    ],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="The short form: about a minute each.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Folder for data, figures and pages.")] = Path(
+        "out/reproduce"
+    ),
+    seed: Annotated[int, typer.Option(help="Base seed of everything random.")] = 0,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Run again what an earlier run had finished.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Reproduce a source's theorems and figures: predicted beside measured.
+
+    Exit code 1 where a measured number breaks a bound. What an interrupted run had finished is
+    taken over.
+    """
+    with errors_reported():
+        from talweg.cli._reproduce import run_reproduce
+
+        code = run_reproduce(source, out, quick=quick, seed=seed, fresh=fresh, as_json=json)
+        raise typer.Exit(code)
+
+
+@app.command()
+def sweep(
+    spec: Spec,
+    grid: Annotated[
+        list[str],
+        typer.Option(
+            metavar="AXIS=VALUES",
+            help="Repeatable: lr=0.01,0.1 (required), seed=0:100, init=lecun,positive "
+            "(also default, lecun_abs, conditional_positive, as_given), scale=1,2 (factor of the "
+            "last linear layer).",
+        ),
+    ],
+    steps: Annotated[int, typer.Option(help="Gradient descent steps of each training.")] = 1000,
+    record_every: Annotated[
+        int | None, typer.Option(help="Steps between recorded points (100 points by default).")
+    ] = None,
+    loss: LossOption = None,
+    target: Annotated[float | None, typer.Option(help="Loss at which a training ends.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the tables.")] = Path("out/sweep"),
+    jobs: Annotated[int, typer.Option(help="Processes; -1 is one for each core.")] = 1,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Remove what an earlier sweep left in the folder.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Train at every point of a grid of seeds, initialisations, scales and step sizes.
+
+    What an interrupted sweep had finished is taken over; a folder with other settings is refused.
+    """
+    with errors_reported():
+        from talweg.cli._sweep import run_sweep
+
+        given = {
+            "steps": steps,
+            "record_every": record_every,
+            "loss": loss and loss.value,
+            "target": target,
+        }
+        chosen = {key: value for key, value in given.items() if value is not None}
+        raise typer.Exit(run_sweep(spec, out, grid, chosen, jobs=jobs, fresh=fresh, as_json=json))
+
+
+app.add_typer(prescribe_app)
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """Loading a ``SPEC``: ``package.module:function`` or ``file.py:function``.
 
 The function takes no arguments and returns ``(model, X, y)``, or a dict with the keys ``model``,
-``X``, ``y`` and settings of `talweg.certify`. Its file is run as a Python file is: whatever it
+``X``, ``y`` and settings of `talweg.certify`, and ``X_test``, ``y_test`` for rows that are held out
+(only `talweg prescribe` looks at them). Its file is run as a Python file is: whatever it
 imports and does, happens. What it prints goes to stderr, so that stdout holds the result alone.
 """
 
@@ -25,7 +26,8 @@ from torch import Tensor, nn
 
 from talweg._errors import SpecError
 
-SETTINGS = ("loss", "target", "theorem", "polish", "attack", "seed")
+SETTINGS = ("loss", "label_smoothing", "target", "theorem", "polish", "attack", "seed")
+HELD_OUT = ("X_test", "y_test")
 _FORMS = "package.module:function or file.py:function"
 _RETURNS = "(model, X, y), or a dict with the keys model, X and y"
 
@@ -39,12 +41,14 @@ class Problem:
         X: Inputs, as returned; checked later, with the model at hand.
         y: Targets, likewise.
         settings: Arguments of `talweg.certify` that the specification fixes.
+        held_out: Inputs and targets that are not trained on, or None.
     """
 
     model: nn.Module
     X: Tensor
     y: Tensor
     settings: dict[str, Any] = field(default_factory=dict)
+    held_out: tuple[Tensor, Tensor] | None = None
 
 
 def load_problem(spec: str) -> Problem:
@@ -57,15 +61,50 @@ def load_problem(spec: str) -> Problem:
     Raises:
         SpecError: It does not import, names no such function, fails, or returns something else.
     """
+    with contextlib.redirect_stdout(sys.stderr):
+        return _checked(spec, _call(spec, _function(spec, *_module_and_name(spec))))
+
+
+def load_family(spec: str, arguments: tuple[str, ...]) -> Callable[..., Problem]:
+    """Import the specification's function, to be called with keyword arguments.
+
+    Args:
+        spec: As for `load_problem`; the function has defaults for its parameters, so that the same
+            specification serves the other commands.
+        arguments: Names that it must take.
+
+    Returns:
+        A function of these keywords that calls it and checks what it returns.
+
+    Raises:
+        SpecError: As `load_problem`, or the function does not take one of the arguments.
+    """
+    with contextlib.redirect_stdout(sys.stderr):
+        function = _function(spec, *_module_and_name(spec))
+    try:
+        inspect.signature(function).bind(**dict.fromkeys(arguments))
+    except TypeError as error:
+        names = ", ".join(arguments)
+        raise SpecError(
+            f"SPEC {spec!r} must name a function that can be called with {names}: {error}. Give it "
+            "these parameters, with defaults: def problem(width=256, seed=0)."
+        ) from None
+
+    def member(**values: Any) -> Problem:
+        with contextlib.redirect_stdout(sys.stderr):
+            return _checked(spec, _guarded(spec, "the function failed", lambda: function(**values)))
+
+    return member
+
+
+def _module_and_name(spec: str) -> tuple[ModuleType, str]:
     place, colon, name = spec.rpartition(":")
     if not colon or not place or not name:
         raise SpecError(
             f"SPEC must be {_FORMS}; got {spec!r}. Write for example train.py:problem, where "
             f"problem() returns {_RETURNS}."
         )
-    with contextlib.redirect_stdout(sys.stderr):
-        module = _module_from_file(spec, place) if _is_file(place) else _module(spec, place)
-        return _checked(spec, _call(spec, _function(spec, module, name)))
+    return (_module_from_file(spec, place) if _is_file(place) else _module(spec, place)), name
 
 
 def _is_file(place: str) -> bool:
@@ -176,15 +215,18 @@ def _position(error: BaseException) -> str:
 
 def _checked(spec: str, returned: Any) -> Problem:
     settings: dict[str, Any] = {}
+    held_out: tuple[Any, ...] = (None, None)
     if isinstance(returned, Mapping):
-        unknown = sorted(str(key) for key in returned if key not in ("model", "X", "y", *SETTINGS))
+        known = ("model", "X", "y", *SETTINGS, *HELD_OUT)
+        unknown = sorted(str(key) for key in returned if key not in known)
         absent = [key for key in ("model", "X", "y") if key not in returned]
         if unknown or absent:
             wrong = f"lacks {', '.join(absent)}" if absent else f"has {', '.join(unknown)}"
             raise SpecError(
                 f"SPEC {spec!r} must return {_RETURNS}; the dict {wrong}. Further keys may be "
-                f"{', '.join(SETTINGS)}."
+                f"{', '.join((*SETTINGS, *HELD_OUT))}."
             )
+        held_out = tuple(returned.get(key) for key in HELD_OUT)
         parts = (returned["model"], returned["X"], returned["y"])
         settings = {key: returned[key] for key in SETTINGS if key in returned}
     elif isinstance(returned, tuple | list) and len(returned) == 3:
@@ -196,15 +238,27 @@ def _checked(spec: str, returned: Any) -> Problem:
             f"{length}. Change what the function returns."
         )
     model, X, y = parts
+    if callable(model) and not isinstance(model, nn.Module):
+        model = _guarded(spec, "the model's function failed", model)
     if not isinstance(model, nn.Module):
         raise SpecError(
             f"SPEC {spec!r} must return a torch.nn.Module as the model; it returned a "
             f"{type(model).__name__}. Return {_RETURNS}, in this order."
         )
-    for name, value in (("X", X), ("y", y)):
+    if (held_out[0] is None) != (held_out[1] is None):
+        raise SpecError(
+            f"SPEC {spec!r} must return both X_test and y_test, or neither; one is missing. "
+            "Held-out inputs need their targets."
+        )
+    tensors: list[tuple[str, Any]] = [("X", X), ("y", y)]
+    if held_out[0] is not None:
+        tensors += zip(HELD_OUT, held_out, strict=True)
+    for name, value in tensors:
         if not isinstance(value, Tensor):
             raise SpecError(
                 f"SPEC {spec!r} must return {name} as a torch.Tensor; it returned a "
                 f"{type(value).__name__}. Use torch.as_tensor({name})."
             )
-    return Problem(model, X, y, settings)
+    return Problem(
+        model, X, y, settings, None if held_out[0] is None else (held_out[0], held_out[1])
+    )

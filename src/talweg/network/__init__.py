@@ -2,9 +2,17 @@
 
 from talweg.network._attack import Attack, lipschitz_attack_approx
 from talweg.network._data import Data, check_data
+from talweg.network._descent import (
+    half_squares_decrease_lower,
+    half_squares_gradient_norm_upper,
+    residual_ball,
+    step_length_bounds,
+)
 from talweg.network._evaluate import build_module, evaluate_approx, set_parameters
 from talweg.network._functional import FlatFunction
 from talweg.network._gate import gate
+from talweg.network._gauss_newton import gauss_newton_ball, gradient_norm_bound, jacobian_ball
+from talweg.network._gradient_error import GradientError, rounding_not_covered
 from talweg.network._graph import Elementwise, Linear, Network, Node, Operation, Scale
 from talweg.network._linearization import (
     Linearization,
@@ -23,6 +31,7 @@ __all__ = [
     "Data",
     "Elementwise",
     "FlatFunction",
+    "GradientError",
     "JacobianLipschitz",
     "Linear",
     "Linearization",
@@ -35,14 +44,22 @@ __all__ = [
     "check_data",
     "evaluate_approx",
     "gate",
+    "gauss_newton_ball",
+    "gradient_norm_bound",
+    "half_squares_decrease_lower",
+    "half_squares_gradient_norm_upper",
+    "jacobian_ball",
     "jacobian_lipschitz_upper",
     "kernel_ball",
     "linearize",
     "lipschitz_attack_approx",
     "merge_duplicates",
     "read",
+    "residual_ball",
     "residual_norm_bound",
+    "rounding_not_covered",
     "set_parameters",
+    "step_length_bounds",
     "tangent_kernel",
     "tangent_kernel_of",
 ]

@@ -1,0 +1,230 @@
+"""`certify_run`: a recorded training run, judged step by step after the fact (T12)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from talweg._errors import InputError
+from talweg.certificate._objective import SQUARED_SCALINGS
+from talweg.enclosure import Interval, require_sound_arithmetic
+from talweg.network import (
+    ConflictingRows,
+    JacobianLipschitz,
+    Linearization,
+    MergedRows,
+    Network,
+    check_data,
+    gate,
+    half_squares_decrease_lower,
+    half_squares_gradient_norm_upper,
+    kernel_ball,
+    linearize,
+    merge_duplicates,
+    read,
+    residual_ball,
+    residual_norm_bound,
+    set_parameters,
+    step_length_bounds,
+)
+from talweg.theory import (
+    RunContained,
+    RunStep,
+    ScaledProfile,
+    SingularValueProfile,
+    SquaredLoss,
+    Verdict,
+    run_stays_in_ball,
+    singular_value_profile,
+)
+from talweg.verified import smallest_eigenvalue_lower
+
+NESTED_FRACTIONS = (0.125, 0.25, 0.5, 1.0)
+"""Of the radius at which the profile would end without growth of beta."""
+
+LEAST_RADIUS = 1e-150
+
+
+@dataclass(frozen=True, eq=False)
+class RunCertificate:
+    """What is proved of a recorded run, or why nothing is.
+
+    Attributes:
+        status: "PROVED" or "UNDECIDED".
+        reason: One sentence.
+        verdict: The theorem's hypotheses and conclusion; None where the data forbid it.
+        steps: Steps of the run.
+        decreases_lower: Proved decrease of the loss in each step.
+        losses_upper: Upper bound of the loss at each iterate.
+        radius: Every iterate is proved to lie within this distance of the first.
+        one_minus_rates: The loss falls by at least this fraction in each step, by T12's rate.
+        shrink: Bounds the last loss over the first, the product of those rates.
+    """
+
+    status: str
+    reason: str
+    verdict: Verdict[RunContained] | None
+    steps: int
+    decreases_lower: tuple[float, ...] = ()
+    losses_upper: tuple[float, ...] = ()
+    radius: float | None = None
+    one_minus_rates: tuple[float, ...] = ()
+    shrink: float | None = None
+
+
+def certify_run(
+    model: nn.Module,
+    data: tuple[Tensor, Tensor],
+    iterates: Sequence[Mapping[str, Tensor]],
+    *,
+    loss: str = "mse",
+    share: float = 0.5,
+) -> RunCertificate:
+    """Prove of a recorded run that each step went down enough for all of it to stay in a ball.
+
+    The iterates are taken as the exact numbers they are, whatever method made them; no step rule
+    and no smoothness constant enters. For every step
+
+        f(w_k) - f(w_{k+1}) >= share |grad f(w_k)| |w_{k+1} - w_k|
+
+    is decided with enclosures (the decrease as half the product of difference and sum of the
+    residuals), the profile a = sqrt(2 mu_l) (sigma_min(J(w_0)) - int beta) at the first iterate.
+
+    Source: T12 (docs/theory/T12.md).
+
+    Args:
+        model: A feed-forward chain; its own weights are not used where the iterates name them.
+        data: ``(X, y)`` as in `certify`.
+        iterates: Parameters by name (as in ``model.named_parameters()``), at least two of them,
+            each with the same names: all trainable parameters.
+        loss: "mse", "sse" or "half_sse".
+        share: c in (0, 1]; Armijo's constant, or a little less, to make room for rounding.
+
+    Returns:
+        The certificate; UNDECIDED names the first step that was not shown to go down enough.
+
+    Raises:
+        InputError: Data, iterates or an argument is malformed.
+        UnsupportedModelError: The model holds something that talweg cannot read.
+        UnsoundArithmeticError: This machine's floating point breaks an assumption.
+    """
+    if loss not in SQUARED_SCALINGS:
+        raise InputError(
+            f"`loss` of certify_run() must be one of {', '.join(SQUARED_SCALINGS)}; got {loss!r}. "
+            "T12 is implemented for squared losses."
+        )
+    X, y = data
+    network = read(model, X)
+    checked = check_data(X, y, network)
+    gate(model, network, X)
+    networks = _networks(network, iterates)
+    require_sound_arithmetic(X.device)
+    squared = SquaredLoss(SQUARED_SCALINGS[loss], checked.targets.numel())
+    rows = merge_duplicates(checked.inputs, checked.targets)
+    count = len(networks) - 1
+    if isinstance(rows, ConflictingRows):
+        i, j = rows.pairs[0]
+        reason = f"rows {i} and {j} have equal inputs and different targets: the kernel is singular"
+        return RunCertificate("UNDECIDED", reason + ".", None, count)
+    start = linearize(networks[0], rows.inputs, rows.multiplicity)
+    steps, losses = _steps(networks, start, rows, squared)
+    lipschitz = JacobianLipschitz(start)
+    profile = _profile(start, rows, lipschitz, share)
+    steepness = ScaledProfile(profile, max((2.0 * squared.curvature).sqrt().lo, 0.0))
+    verdict = run_stays_in_ball(losses[0], steepness, steps, share=share)
+    decreases = tuple(step.decrease_lower for step in steps)
+    found, why = verdict.conclusion, verdict.reason
+    if found is not None:
+        path = lipschitz.nonideal_path(found.radius_upper)
+        if path is not None:
+            found, why = None, f"softplus at {path!r} may pass its threshold inside the ball."
+    if found is None:
+        return RunCertificate("UNDECIDED", why, verdict, count, decreases, losses)
+    reason = f"{count} steps went down by the share {share!r} and more of gradient times length."
+    return RunCertificate(
+        "PROVED", reason, verdict, count, decreases, losses,
+        found.radius_upper, found.one_minus_rates_lower, found.shrink_upper,
+    )  # fmt: skip
+
+
+def _networks(network: Network, iterates: Sequence[Mapping[str, Tensor]]) -> list[Network]:
+    """One network per iterate, with exactly its numbers."""
+    names = set(network.parameter_names())
+    if len(iterates) < 2:
+        raise InputError(
+            f"`iterates` of certify_run() must hold at least two iterates; got {len(iterates)}. "
+            "Record a copy of the parameters before the first and after every step."
+        )
+    for k, iterate in enumerate(iterates):
+        missing = sorted(names - set(iterate))
+        if missing:
+            raise InputError(
+                "`iterates` of certify_run() must name every trainable parameter; iterate "
+                f"{k} lacks {', '.join(missing)}. Copy model.named_parameters()."
+            )
+    return [
+        set_parameters(network, {name: iterate[name] for name in names}) for iterate in iterates
+    ]
+
+
+def _steps(
+    networks: Sequence[Network], start: Linearization, rows: MergedRows, loss: SquaredLoss
+) -> tuple[list[RunStep], tuple[float, ...]]:
+    """Bounds of every step, and of the loss at every iterate, on the scale of ``loss``."""
+    curvature, steps = loss.curvature, []
+    state, here = start, residual_ball(start, rows.targets)
+    losses = [loss.loss_upper(residual_norm_bound(state, rows.targets))]
+    for before, after in pairwise(networks):
+        gradient = half_squares_gradient_norm_upper(state, here)
+        state = linearize(after, rows.inputs, rows.multiplicity)
+        there = residual_ball(state, rows.targets)
+        shortest, longest = step_length_bounds(before, after)
+        steps.append(RunStep(
+            decrease_lower=(curvature * half_squares_decrease_lower(here, there)).lo,
+            gradient_norm_upper=(curvature * gradient).hi,
+            length_lower=shortest,
+            length_upper=longest,
+        ))  # fmt: skip
+        losses.append(loss.loss_upper(residual_norm_bound(state, rows.targets)))
+        here = there
+    return steps, tuple(losses)
+
+
+def _profile(
+    start: Linearization, rows: MergedRows, lipschitz: JacobianLipschitz, share: float
+) -> SingularValueProfile:
+    """s at the first iterate, on radii near the one that the criterion needs."""
+    smallest = smallest_eigenvalue_lower(kernel_ball(start))
+    sigma = Interval.point(smallest).sqrt().lo if 0.0 < smallest < math.inf else 0.0
+    beta = lipschitz.upper(0.0)
+    need = 1.001 * residual_norm_bound(start, rows.targets) / max(share, 1e-300)
+    if not (sigma > 0.0 and beta < math.inf and need < math.inf):
+        return singular_value_profile(sigma, [(1.0, lipschitz.upper(1.0))])
+    end = max(4.0 * need / sigma, LEAST_RADIUS)
+    if beta * end > sigma:
+        end = max(sigma / beta, LEAST_RADIUS)
+    room = sigma * sigma - 2.0 * beta * need
+    if room > 0.0:
+        end = min(end, max(1.05 * 2.0 * need / (sigma + math.sqrt(room)), LEAST_RADIUS))
+    return singular_value_profile(
+        sigma, [(share * end, lipschitz.upper(share * end)) for share in NESTED_FRACTIONS]
+    )
+
+
+def parameters_of(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of the trainable parameters by name: one iterate for `certify_run`.
+
+    Args:
+        model: The model in training.
+    """
+    with torch.no_grad():
+        return {
+            name: parameter.detach().clone()
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad
+        }
