@@ -180,7 +180,16 @@ def lipschitz(problem: Problem, multiplicity: Array, radius: float) -> float:
         return np.array([norm(gn[a + 1] * top1[a][:, j], a) for j in range(len(w[a]))])
 
     def tau(a: int) -> Array:
-        return np.array([norm(s[a][:, j] * hat[a], a) for j in range(len(w[a]))])
+        change, size = tw[a] * eta[a - 1], np.linalg.norm(rows[a], axis=1)
+        crossed = np.outer(change, size)
+        theta = (abs(rows[a] @ rows[a].T) + crossed + crossed.T + np.outer(change, change)) ** 2
+        return np.array([
+            min(
+                norm(s[a][:, j] * hat[a], a),
+                np.sqrt(op(s[a][:, j, None] * theta * s[a][:, j])),
+            )
+            for j in range(len(w[a]))
+        ])  # fmt: skip
 
     trained = [c for c in range(1, depth + 1) if tw[c] or tb[c]]
     if len(trained) == 2 and trained[1] == trained[0] + 1:

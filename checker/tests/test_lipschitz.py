@@ -78,7 +78,7 @@ def test_is_the_formula_of_the_page(name: str, radius: float) -> None:
     """The twin samples its ranges, so it may fall short of the bound a little, never exceed it."""
     problem, multiplicity = _setting(name, 4)
     bound, twin = _bound(problem, multiplicity, radius), lipschitz(problem, multiplicity, radius)
-    assert twin * (1 - 1e-7) <= bound <= twin * (1 + 1e-4) + 1e-9
+    assert twin * (1 - 1e-7) <= bound <= twin * (1 + 1e-3) + 1e-9
 
 
 def test_grows_with_the_radius() -> None:

@@ -210,8 +210,13 @@ def reference_lipschitz(network: Network, X: Tensor) -> float:
             elif a < b:
                 product = weighted(norm(g[b]) * norm(slope[b - 1][:, :, None] * P[b - 1, a]), a)
             if a == b == depth - 2:
+                overlaps = (extended[b] @ extended[b].T) ** 2
                 tau = torch.stack([
-                    weighted(s[b][:, j] * size[b], b) for j in range(s[b].shape[1])
+                    min(
+                        weighted(s[b][:, j] * size[b], b),
+                        norm(s[b][:, j, None] * overlaps * s[b][:, j]).sqrt(),
+                    )
+                    for j in range(s[b].shape[1])
                 ])  # fmt: skip
                 curvature = tau.max()
                 units.insert(0, tau)

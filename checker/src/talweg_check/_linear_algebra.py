@@ -101,6 +101,23 @@ def nonnegative_product_upper(left: Balls, right: Balls) -> Balls:
     return from_matrix(factors[0] * factors[1]) * unit
 
 
+def perron_roots_upper(matrix: Balls, weights: Balls) -> Balls:
+    """Per column w_j: a number not below sqrt(lambda_max(diag(w_j) matrix diag(w_j))), (m,).
+
+    No entry is negative, the matrix is symmetric: by Collatz, lambda_max(M) <= max_i (M x)_i / x_i
+    for *every* x > 0. Power iteration suggests x.
+    """
+    hint, scale = approx(matrix), approx(weights)
+    x = np.ones_like(scale)
+    with np.errstate(all="ignore"):
+        for _ in range(8):
+            x = scale * (hint @ (scale * x))
+            x = np.nan_to_num(x / x.max(axis=0), nan=1, posinf=1, neginf=1).clip(1e-9, 1)
+    vector = exact(x)
+    quotients = weights * nonnegative_product_upper(matrix, weights * vector) / vector
+    return root_upper(largest(quotients, axis=0))
+
+
 def _cholesky(hint: Floats) -> Floats:
     try:
         return np.tril(np.asarray(np.linalg.cholesky(hint), dtype=np.float64))

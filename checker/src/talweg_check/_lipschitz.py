@@ -27,10 +27,15 @@ from talweg_check._arrays import (
     norms_upper,
     root_upper,
 )
-from talweg_check._linear_algebra import nonnegative_product_upper, norm_upper
+from talweg_check._linear_algebra import (
+    nonnegative_product_upper,
+    norm_upper,
+    perron_roots_upper,
+)
 from talweg_check._network import Network
 
 _ball = np.frompyfunc(lambda centre, radius: centre + arb(0, radius), 2, 1)
+_smaller = np.frompyfunc(arb.min, 2, 1)
 _positive_part = np.frompyfunc(lambda x: x.max(arb(0)), 1, 1)
 
 
@@ -171,16 +176,31 @@ class _AtRadius:
         moved = (weights.T * self.eta[a - 1]).T * self.stages[a].trains_weight
         return norms_upper(moved, 0)
 
-    def _units(self, weights: Balls, a: int) -> _UnitNorms:
+    def _units(self, weights: Balls, a: int, ceiling: Balls | None = None) -> _UnitNorms:
         return _UnitNorms(
-            weights, self.net.rows[a], self.base.row_grams_squared(a), self._drift(weights, a)
-        )
+            weights, self.net.rows[a], self.base.row_grams_squared(a), self._drift(weights, a),
+            ceiling,
+        )  # fmt: skip
 
     def _product_units(self, a: int) -> _UnitNorms:
         return self._units(self._g(a + 1)[:, None] * self.d1[a], a)  # sigma_j
 
     def _diagonal_units(self, a: int) -> _UnitNorms:
-        return self._units(self.s[a] * self.hat[a][:, None], a)  # tau_j
+        return self._units(self.s[a] * self.hat[a][:, None], a, self._overlapping(a))  # tau_j
+
+    def _overlapping(self, a: int) -> Balls:
+        """tau_j, for all units, as sqrt(lambda_max(diag(s_j) Theta diag(s_j))); Theta on the ball.
+
+        |sum_i c_i h_i h_i^T|_F^2 = sum_{i,i'} c_i c_i' <h_i, h_i'>^2 with |c_i| <= |u_i| s_ij.
+        """
+        change, size = (
+            self.eta[a - 1] * self.stages[a].trains_weight,
+            norms_upper(self.net.rows[a], 1),
+        )
+        crossed = change[:, None] * size
+        overlap = magnitude(self.net.row_grams[a]) + crossed + crossed.T
+        overlap = overlap + change[:, None] * change
+        return perron_roots_upper(overlap * overlap, self.s[a])
 
     def _product(self, a: int, b: int) -> arb:
         """I_ba: delta W_b times the change of h_{b-1} that v_a causes."""
@@ -224,17 +244,23 @@ class _AtRadius:
 class _UnitNorms:
     """|diag(w_j) rows| + drift_j for every unit j: rough bounds for all, sharp ones on demand.
 
-    Rough: |A|^4 <= |A A^T|_F^2, which is sum_{i,i'} w_ij^2 w_i'j^2 (rows rows^T)_{ii'}^2.
+    Rough: |A|^4 <= |A A^T|_F^2, which is sum_{i,i'} w_ij^2 w_i'j^2 (rows rows^T)_{ii'}^2. A ceiling
+    is another bound of what the norm stands for; the smaller one counts.
     """
 
-    def __init__(self, weights: Balls, rows: Balls, gram_squared: Balls, drift: Balls) -> None:
-        self.weights, self.rows, self.drift = weights, rows, drift
+    def __init__(
+        self, weights: Balls, rows: Balls, gram_squared: Balls, drift: Balls, ceiling: Balls | None
+    ) -> None:
+        self.weights, self.rows, self.drift, self.ceiling = weights, rows, drift, ceiling
         squares = weights * weights
         quartic = nonnegative_product_upper(gram_squared, squares)
         self.bounds = root_upper(root_upper((squares * quartic).sum(axis=0))) + drift
+        if ceiling is not None:
+            self.bounds = _smaller(self.bounds, ceiling)
 
     def sharpen(self, j: int) -> None:
-        self.bounds[j] = norm_upper(self.weights[:, j, None] * self.rows) + self.drift[j]
+        bound = norm_upper(self.weights[:, j, None] * self.rows) + self.drift[j]
+        self.bounds[j] = bound if self.ceiling is None else bound.min(self.ceiling[j])
 
 
 def _largest_over_units(norms: Sequence[_UnitNorms], combine: Callable[..., Balls]) -> arb:

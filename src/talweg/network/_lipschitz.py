@@ -18,27 +18,16 @@ import torch
 from torch import Tensor
 
 from talweg._errors import InputError
-from talweg.enclosure import (
-    Ball,
-    add_up,
-    gram,
-    matmul_upper,
-    mul_up,
-    norm_upper,
-    sqrt_up,
-    sub_up,
-    sum_upper,
-)
+from talweg.enclosure import add_up, mul_up, sqrt_up, sub_up
 from talweg.network._linearization import Linearization
 from talweg.network._maxima import largest_of, nonnegative_norm_upper
 from talweg.network._weight_norms import (
-    CHUNK_ENTRIES,
     WeightNorms,
     curved_stages,
     trainable_stages,
     weight_norms,
 )
-from talweg.verified import spectral_norm_upper
+from talweg.network._weighted_inputs import WeightedInputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +66,7 @@ class JacobianLipschitz:
         self._trainable = trainable_stages(state)
         self._norms: WeightNorms = weight_norms(state)
         self._known: dict[float, float] = {}
-        self._squares: dict[int, Tensor] = {}
+        self._inputs = WeightedInputs(state)
 
     def upper(self, radius: float) -> float:
         """``beta(R)``: ``|J(w) - J(w')|_op <= beta |w - w'|`` for all w, w' in B(w0, R).
@@ -258,8 +247,7 @@ class JacobianLipschitz:
         if not curved:
             return 0.0
         if a == b and curved == [b]:
-            weights = mul_up(on_ball.curvature[b], on_ball.extended[b].reshape(-1, 1))
-            return self._largest_unit_norm(weights, b, on_ball)
+            return self._largest_unit_curvature(b, on_ball)
         # A diagonal Q_b has no entry of its own: its largest eigenvalue is its largest entry.
         own = nu[b, b] if (b, b) in nu else sqrt_up(on_ball.curvature[b].amax(1))
         weights = mul_up(own, nu[a, b])
@@ -282,67 +270,53 @@ class JacobianLipschitz:
         a, b = pair
         tau = mul_up(on_ball.curvature[a], on_ball.extended[a].reshape(-1, 1))  # (n, d_a)
         sigma = mul_up(on_ball.slope[a], on_ball.cotangent_z[b].reshape(-1, 1))
+        inputs, changes = self._inputs, self._changes(a, on_ball)
+        overlapping = inputs.curvatures_upper(on_ball.curvature[a], a, changes)
 
         def combined(t: Tensor, s: Tensor) -> Tensor:
             root = sqrt_up(add_up(mul_up(t, t), mul_up(mul_up(s, s), 4.0)))
             return mul_up(add_up(t, root), 0.5)
 
         def exact(units: Tensor) -> Tensor:
-            return combined(
-                self._unit_norms(tau[:, units], a, on_ball),
-                self._unit_norms(sigma[:, units], a, on_ball),
-            )
+            bent = torch.minimum(inputs.norms_upper(tau[:, units], a, changes), overlapping[units])
+            return combined(bent, inputs.norms_upper(sigma[:, units], a, changes))
 
-        cheap = combined(
-            self._unit_norms_cheaply(tau, a, on_ball), self._unit_norms_cheaply(sigma, a, on_ball)
-        )
-        return largest_of(cheap, exact, self._units_at_once(a))
+        bent = torch.minimum(inputs.cheap_norms_upper(tau, a, changes), overlapping)
+        cheap = combined(bent, inputs.cheap_norms_upper(sigma, a, changes))
+        return largest_of(cheap, exact, inputs.at_once(a))
 
     # Norms of weighted extended inputs.
 
+    def _changes(self, a: int, on_ball: _OnBall) -> Tensor:
+        """By how much the extended inputs of stage a change on the ball, per sample."""
+        trains = self._state.form.stages[a - 1].linear.weight_trainable
+        return on_ball.eta[a - 1] if trains else torch.zeros_like(on_ball.eta[a - 1])
+
     def _weighted_norm(self, weights: Tensor, a: int, on_ball: _OnBall) -> float:
         """``|diag(weights) H~_{a-1}|`` on the ball; weights ``(n,)`` >= 0."""
-        return float(self._unit_norms(weights.reshape(-1, 1), a, on_ball)[0])
-
-    def _unit_norms(self, weights: Tensor, a: int, on_ball: _OnBall) -> Tensor:
-        """``|diag(weights[:, j]) H~_{a-1}|`` on the ball for every j; weights ``(n, m)``."""
-        if not bool(weights.isfinite().all()):
-            return torch.full_like(weights[0], math.inf)
-        inputs = self._state.extended[a]  # (n, c)
-        scaled = Ball.exact(weights.T.unsqueeze(2)) * inputs  # (m, n, c)
-        return add_up(spectral_norm_upper(scaled), self._drift(weights, a, on_ball))
-
-    def _drift(self, weights: Tensor, a: int, on_ball: _OnBall) -> Tensor:
-        """Bound of ``|diag(weights[:, j]) (H~ - H~_0)|`` on the ball."""
-        trains = self._state.form.stages[a - 1].linear.weight_trainable
-        if not trains or on_ball.radius == 0.0:
-            return torch.zeros_like(weights[0])
-        return norm_upper(mul_up(weights, on_ball.eta[a - 1].reshape(-1, 1)), 0)
-
-    def _unit_norms_cheaply(self, weights: Tensor, a: int, on_ball: _OnBall) -> Tensor:
-        """Upper bounds of the same norms for all units at the cost of one product.
-
-        With A = diag(w) H~ and q = w^2: ``|A|^4 <= |A A^T|_F^2 = q^T S q``, S the entrywise square
-        of ``H~ H~^T``; close when one singular value dominates, as in data with a mean.
-        """
-        if a not in self._squares:
-            overlap = gram(self._state.extended[a], bound="norms").magnitude_upper()  # (n, n)
-            self._squares[a] = mul_up(overlap, overlap)
-        q = mul_up(weights, weights)  # (n, m)
-        fourth = sum_upper(mul_up(q, matmul_upper(self._squares[a], q)), 0)  # (m,)
-        return add_up(sqrt_up(sqrt_up(fourth)), self._drift(weights, a, on_ball))
+        changes = self._changes(a, on_ball)
+        return float(self._inputs.norms_upper(weights.reshape(-1, 1), a, changes)[0])
 
     def _largest_unit_norm(self, weights: Tensor, a: int, on_ball: _OnBall) -> float:
-        cheap = self._unit_norms_cheaply(weights, a, on_ball)
+        changes = self._changes(a, on_ball)
         return largest_of(
-            cheap,
-            lambda units: self._unit_norms(weights[:, units], a, on_ball),
-            self._units_at_once(a),
+            self._inputs.cheap_norms_upper(weights, a, changes),
+            lambda units: self._inputs.norms_upper(weights[:, units], a, changes),
+            self._inputs.at_once(a),
         )
 
-    def _units_at_once(self, a: int) -> int:
-        n, c = self._state.extended[a].shape
-        return max(1, min(4, CHUNK_ENTRIES // max(n * c, 1)))
+    def _largest_unit_curvature(self, a: int, on_ball: _OnBall) -> float:
+        """``max_j tau_j``."""
+        changes = self._changes(a, on_ball)
+        weights = mul_up(on_ball.curvature[a], on_ball.extended[a].reshape(-1, 1))
+        bent = self._inputs.curvatures_upper(on_ball.curvature[a], a, changes)
+        return largest_of(
+            torch.minimum(self._inputs.cheap_norms_upper(weights, a, changes), bent),
+            lambda units: torch.minimum(
+                self._inputs.norms_upper(weights[:, units], a, changes), bent[units]
+            ),
+            self._inputs.at_once(a),
+        )
 
 
 def jacobian_lipschitz_upper(state: Linearization, radius: float) -> float:

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from talweg.enclosure import div_up, mul_up, sum_upper
 
+SETTLED = 2.0**-23
+"""Relative looseness at which a maximum is taken as found: that of the norms themselves."""
+
 
 def largest_of(cheap: Tensor, exact: Callable[[Tensor], Tensor], at_once: int) -> float:
     """Upper bound of the maximum of m numbers, each with a cheap and a dear upper bound.
@@ -26,8 +29,9 @@ def largest_of(cheap: Tensor, exact: Callable[[Tensor], Tensor], at_once: int) -
     largest = 0.0
     for start in range(0, len(order), at_once):
         units = order[start : start + at_once]
-        if float(cheap[units[0]]) <= largest:
-            break
+        rest = float(cheap[units[0]])
+        if rest <= largest * (1.0 + SETTLED):
+            return max(largest, rest)  # nothing left is above `rest`
         best = torch.minimum(cheap[units], exact(units))
         if bool(best.isnan().any()):
             return math.inf
