@@ -62,6 +62,16 @@ def test_misuse(draft: Draft, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert error.value.code == 2
 
 
+@pytest.mark.parametrize("closed", ["", ">&-", "| true", ">/dev/full"])
+def test_a_closed_output_does_not_change_the_exit_code(
+    closed: str, draft: Draft, tmp_path: Path
+) -> None:
+    path = draft.save(tmp_path / "a.talweg")
+    check = f"{sys.executable} -m talweg_check {path} {closed}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", check], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_imports_neither_torch_nor_talweg() -> None:
     code = (
         "import sys, talweg_check._cli\n"

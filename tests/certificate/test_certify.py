@@ -224,3 +224,28 @@ def test_target_above_the_loss_is_said_to_be_met() -> None:
 def test_huge_data_are_undecided_not_a_crash() -> None:
     model, (X, y) = problem(widths=(3, 12, 4, 1))
     assert talweg.certify(model, (X * 1e160, y), attack=False).status == "UNDECIDED"
+
+
+@pytest.mark.parametrize("changed", ["inputs", "targets"])
+def test_data_changed_after_they_were_read_do_not_enter_the_claim(changed: str) -> None:
+    model, data = problem()
+    mine = {"inputs": data[0].clone(), "targets": data[1].clone()}
+
+    def change(stage: str) -> None:
+        if stage.startswith("bounds"):
+            mine[changed].mul_(1.01)
+
+    certificate = talweg.certify(
+        model, (mine["inputs"], mine["targets"]), polish=True, attack=False, progress=change
+    )
+    assert certificate.document is not None
+    assert not torch.equal(mine[changed], data[changed == "targets"])
+    for name, given in zip(("inputs", "targets"), data, strict=True):
+        assert torch.equal(certificate.document.arrays[name], given)
+
+
+@pytest.mark.parametrize("target", [10**400, True, -1.0, math.nan])
+def test_a_target_is_a_positive_binary64_number(target: float) -> None:
+    model, data = problem()
+    with pytest.raises(InputError, match="`target` of certify"):
+        talweg.certify(model, data, target=target)

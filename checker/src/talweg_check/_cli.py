@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from talweg_check._verdict import Misuse
 
 if TYPE_CHECKING:
+    from talweg_check._check import Verdict
     from talweg_check._file import StoredArray
 
 CODES = {"valid": 0, "invalid": 1, "incomplete": 3}
@@ -55,27 +56,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - exit code 1 must mean "invalid", never "crashed"
         sys.stderr.write(f"talweg-check: internal error ({error!r}); nothing is confirmed\n")
         return CODES["incomplete"]
-    seconds = time.perf_counter() - start
-    if options.json:
-        record = {
-            "verdict": verdict.verdict,
-            "reason": verdict.reason,
-            "claim": verdict.claim,
-            "seconds": round(seconds, 3),
-        }
-        sys.stdout.write(json.dumps(record) + "\n")
-    else:
-        _print(f"{verdict.verdict}: {verdict.reason}")
-        if verdict.claim is not None:
-            heading = "proved" if verdict.verdict == "valid" else "claimed, NOT proved"
-            _print(f"{heading}: {verdict.claim}")
+    record = {
+        "verdict": verdict.verdict,
+        "reason": verdict.reason,
+        "claim": verdict.claim,
+        "seconds": round(time.perf_counter() - start, 3),
+    }
+    _print(json.dumps(record) if options.json else _in_words(verdict))
     return CODES[verdict.verdict]
 
 
-def _print(line: str) -> None:
-    """A line in whatever encoding the output has; a file may name keys that it cannot show."""
-    encoding = sys.stdout.encoding or "ascii"
-    sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+def _in_words(verdict: Verdict) -> str:
+    text = f"{verdict.verdict}: {verdict.reason}"
+    if verdict.claim is None:
+        return text
+    heading = "proved" if verdict.verdict == "valid" else "claimed, NOT proved"
+    return f"{text}\n{heading}: {verdict.claim}"
+
+
+def _print(text: str) -> None:
+    """Writes to whatever the output is; where nobody reads it, the exit code alone speaks."""
+    if sys.stdout is None:
+        return
+    encoding = sys.stdout.encoding or "ascii"  # a file may name keys that it cannot show
+    try:
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        sys.stdout.flush()
+    except OSError:  # the reader has gone; nothing may be flushed at exit, which sets a code too
+        sys.stdout = None
 
 
 def _data(inputs: str | None, targets: str | None) -> tuple[StoredArray, StoredArray] | None:

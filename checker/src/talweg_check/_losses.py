@@ -38,6 +38,11 @@ class Loss(Protocol):
         ...
 
     @property
+    def scaling(self) -> str:
+        """As the sentence names it."""
+        ...
+
+    @property
     def words(self) -> str:
         """The loss as the sentence names it."""
         ...
@@ -61,6 +66,7 @@ class Squared:
     """c |F - y|^2; the rules speak of |F - y|^2 / 2."""
 
     unit: Fraction
+    scaling: str
     words: str
     kind: str = "squared"
     zero_sum: bool = False
@@ -88,6 +94,7 @@ class CrossEntropy:
     """Summed or averaged softmax cross-entropy; the claims and the rules speak of the sum."""
 
     unit: Fraction
+    scaling: str
     words: str
     samples: int
     classes: int
@@ -139,7 +146,8 @@ def _squared(stated: dict[str, Any], counts: Counts) -> Loss:
     scaling = _one_of(stated["scaling"], SCALINGS, "'loss.scaling'")
     n, k = counts["samples"], counts["outputs"]
     unit = {"mean": Fraction(2, n * k), "sum": Fraction(2), "half_sum": Fraction(1)}[scaling]
-    return Squared(unit, f"{SCALINGS[scaling]} of squares over {n} samples and {k} outputs")
+    said = SCALINGS[scaling]
+    return Squared(unit, said, f"{said} of squares over {n} samples and {k} outputs")
 
 
 def _cross_entropy(stated: dict[str, Any], counts: Counts) -> Loss:
@@ -155,7 +163,7 @@ def _cross_entropy(stated: dict[str, Any], counts: Counts) -> Loss:
     words = f"{scaling} of softmax cross-entropies over {n} samples and {k} classes"
     if smoothing > 0:
         words += f", label smoothing {smoothing!r}"
-    return CrossEntropy(units[scaling], words, n, k, Fraction(smoothing))
+    return CrossEntropy(units[scaling], scaling, words, n, k, Fraction(smoothing))
 
 
 KINDS: dict[str, Callable[[dict[str, Any], Counts], Loss]] = {

@@ -81,7 +81,8 @@ def _to_infimum(certificate: Certificate) -> str:
     return (
         f"Gradient descent in real arithmetic {_start(certificate)}any constant step size in "
         f"(0, {c['step_size']!r}], converges to the infimum of the training loss "
-        f"({certificate.loss.words}), which is the entropy of the smoothed labels: every iterate "
+        f"({certificate.loss.words}), which is the {certificate.loss.scaling} over the samples of "
+        "the entropies of their smoothed labels: every iterate "
         f"stays within Euclidean distance {c['radius']!r} of the start, and with step size "
         f"{c['step_size']!r} the loss above its infimum falls by at least the fraction "
         f"{c['one_minus_rate']!r} in every step."

@@ -67,7 +67,7 @@ def checked_problem(
             "other losses no theorem is implemented yet."
         )
     target = request.target
-    if target is not None and not (isinstance(target, int | float) and 0.0 < target < math.inf):
+    if target is not None and not _is_positive(target):
         raise InputError(
             f"`target` of certify() must be a finite number > 0, or None for the infimum; got "
             f"{target!r}. Pass the loss that gradient descent is to reach."
@@ -78,7 +78,8 @@ def checked_problem(
             "`data` of certify(model, data) must be a pair (X, y) of tensors; got "
             f"{type(data).__name__}. Pass inputs and targets together."
         )
-    X, y = data
+    # A copy of its own: what is hashed and stored at the end is what was bounded at the beginning.
+    X, y = (v.detach().clone() if isinstance(v, Tensor) else v for v in data)
     network = read(model, X)
     reading = FAMILIES[request.loss].reading(request, network, X, y)
     gate(model, network, X)
@@ -89,13 +90,23 @@ def checked_problem(
         reason = (
             f"p = {network.trainable_parameters} trainable parameters are fewer than N = "
             f"{reading.residuals} residuals ({len(objective.rows.inputs)} distinct rows x "
-            f"{network.output_dim} outputs): the tangent kernel is singular, so the criterion "
-            "cannot hold. Use a wider model or fewer rows."
+            f"{reading.residuals // len(objective.rows.inputs)} each): the tangent kernel is "
+            "singular, so the criterion cannot hold. Use a wider model or fewer rows."
         )
         answer = Answer("UNDECIDED", reason)
         return _unproved(answer, request, network, reading.samples, reading.theorem.id, notes)
     smoothing = float(request.label_smoothing)
-    return Problem(network, X.detach(), objective, reading.theorem, target, smoothing, notes)
+    return Problem(network, X, objective, reading.theorem, target, smoothing, notes)
+
+
+def _is_positive(target: object) -> bool:
+    """Whether it is a number with a finite positive binary64 value."""
+    if isinstance(target, bool) or not isinstance(target, int | float):
+        return False
+    try:
+        return 0.0 < float(target) < math.inf
+    except OverflowError:
+        return False
 
 
 def _unproved(

@@ -126,11 +126,12 @@ def _reaches_floor(body: Body, arrays: Mapping[str, Tensor]) -> str:
 
 
 def _reaches_infimum(body: Body, arrays: Mapping[str, Tensor]) -> str:
-    step = number(body, "step_size")
+    step, scaling = number(body, "step_size"), body["loss"]["scaling"]
     return (
         f"Gradient descent in real arithmetic {started(body, arrays)}any constant step size in "
         f"(0, {step}], converges to the infimum of the training loss {loss_words(body)}, which is "
-        "the entropy of the smoothed labels: every iterate stays within Euclidean distance "
+        f"the {scaling} over the samples of the entropies of their smoothed labels: every iterate "
+        "stays within Euclidean distance "
         f"{number(body, 'radius')} of the start, and with step size {step} the loss above its "
         f"infimum falls by at least the fraction {number(body, 'one_minus_rate')} in every step."
     )
