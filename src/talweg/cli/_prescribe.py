@@ -1,0 +1,189 @@
+"""``talweg prescribe``: what to change so that training can be proved."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from talweg.cli._outcome import errors_reported
+
+prescribe_app = typer.Typer(
+    name="prescribe",
+    help="What to change so that training can be proved: output scale, width, step size, "
+    "training, initial weights. Each prints certified halving steps and the held-out error "
+    "(X_test, y_test in the dict of SPEC). Exit codes: 0 certified; 1 not; 2 misuse.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+class SquaredLossName(StrEnum):
+    """Squared losses; the prescriptions are for these."""
+
+    mse = "mse"
+    sse = "sse"
+    half_sse = "half_sse"
+
+
+class Form(StrEnum):
+    """How the output at the start is brought to zero."""
+
+    offset = "offset"
+    antisymmetric = "antisymmetric"
+
+
+class Optimizer(StrEnum):
+    """Optimisers of `talweg prescribe train`; the API takes any other."""
+
+    adam = "adam"
+    adamw = "adamw"
+    sgd = "sgd"
+    momentum = "momentum"
+    lbfgs = "lbfgs"
+
+
+class Schedule(StrEnum):
+    """Learning rate over the run."""
+
+    cosine = "cosine"
+    constant = "constant"
+
+
+class Method(StrEnum):
+    """Initialisations of chatterjee2022."""
+
+    positive = "positive"
+    lecun = "lecun"
+    lecun_abs = "lecun_abs"
+    conditional_positive = "conditional_positive"
+
+
+Spec = Annotated[
+    str,
+    typer.Argument(
+        metavar="SPEC",
+        help="package.module:function or file.py:function; it returns (model, X, y) or a dict, "
+        "with X_test and y_test for rows held out.",
+    ),
+]
+LossOption = Annotated[
+    SquaredLossName | None, typer.Option(help="Loss; mse where nothing says otherwise.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Out = Annotated[Path | None, typer.Option(help="Certificate file to write.")]
+Steps = Annotated[
+    int, typer.Option("--descent-steps", min=0, help="Steps of the measured gradient descent.")
+]
+
+
+@prescribe_app.command()
+def scale(
+    spec: Spec,
+    form: Annotated[Form, typer.Option(help="Subtract the start, or double the net.")] = (
+        Form.offset
+    ),
+    headroom: Annotated[
+        float, typer.Option(help="Recommended scale over the smallest certified one, >= 1.")
+    ] = 1.25,
+    loss: LossOption = None,
+    out: Out = None,
+    descent_steps: Steps = 1000,
+    json: Json = False,
+) -> None:
+    """Find the smallest output scale that is certified before training (T8)."""
+    with errors_reported():
+        from talweg.cli._prescription import run_scale
+
+        code = run_scale(spec, form.value, headroom, loss, out, descent_steps, as_json=json)
+        raise typer.Exit(code)
+
+
+@prescribe_app.command()
+def width(
+    spec: Annotated[
+        str,
+        typer.Argument(
+            metavar="SPEC",
+            help="As elsewhere, of a function with the parameters width and seed, both with "
+            "defaults: def problem(width=256, seed=0).",
+        ),
+    ],
+    low: Annotated[int, typer.Option(min=1, help="First width tried.")] = 16,
+    high: Annotated[int, typer.Option(min=1, help="Largest width tried.")] = 1 << 14,
+    multiple: Annotated[int, typer.Option(min=1, help="Widths are multiples of this.")] = 1,
+    resolution: Annotated[float, typer.Option(help="Relative, of the last bracket.")] = 0.01,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, ... are tried.")] = 3,
+    loss: LossOption = None,
+    descent_steps: Steps = 1000,
+    json: Json = False,
+) -> None:
+    """Find the smallest width tried that is certified before training, for every seed."""
+    with errors_reported():
+        from talweg.cli._prescription import run_width
+
+        code = run_width(
+            spec, (low, high, multiple), resolution, seeds, loss, descent_steps, as_json=json
+        )
+        raise typer.Exit(code)
+
+
+@prescribe_app.command()
+def step(
+    spec: Spec,
+    loss: LossOption = None,
+    out: Out = None,
+    descent_steps: Steps = 1000,
+    json: Json = False,
+) -> None:
+    """Find the largest certified step size for the weights as given (T11, T4)."""
+    with errors_reported():
+        from talweg.cli._prescription import run_step
+
+        raise typer.Exit(run_step(spec, loss, out, descent_steps, as_json=json))
+
+
+@prescribe_app.command()
+def train(
+    spec: Spec,
+    optimizer: Annotated[Optimizer, typer.Option(help="Full batch.")] = Optimizer.adam,
+    lr: Annotated[float | None, typer.Option(help="Learning rate; per optimiser.")] = None,
+    schedule: Annotated[Schedule, typer.Option(help="Of the learning rate.")] = Schedule.cosine,
+    max_steps: Annotated[int, typer.Option(min=1, help="Optimiser steps at most.")] = 8000,
+    check_every: Annotated[int, typer.Option(min=1, help="Steps between checks.")] = 250,
+    loss: LossOption = None,
+    out: Out = None,
+    descent_steps: Steps = 1000,
+    json: Json = False,
+) -> None:
+    """Train until it can be proved: the first iterate from which plain GD is certified."""
+    with errors_reported():
+        from talweg.cli._prescription import run_train
+
+        code = run_train(
+            spec, (optimizer.value, lr, schedule.value), (max_steps, check_every), loss, out,
+            descent_steps, as_json=json,
+        )  # fmt: skip
+        raise typer.Exit(code)
+
+
+@prescribe_app.command("init")
+def initial(
+    spec: Spec,
+    method: Annotated[Method, typer.Option(help="Initialisation.")] = Method.positive,
+    seed: Annotated[int, typer.Option(help="Seed of the weights.")] = 0,
+    loss: LossOption = None,
+    out: Out = None,
+    descent_steps: Steps = 1000,
+    json: Json = False,
+) -> None:
+    """Initialise a copy of the model and certify it before training."""
+    with errors_reported():
+        from talweg.cli._prescription import run_init
+
+        code = run_init(spec, method.value, seed, loss, out, descent_steps, as_json=json)
+        raise typer.Exit(code)

@@ -1,0 +1,161 @@
+"""Looking for the first iterate at which the criterion holds, in floats, before anything is proved.
+
+The residual norms of the iterates since the last check are held against ``sigma_0^2 / (2 beta)`` at
+both checks; iterates near or below it get a missing factor of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from talweg.network import (
+    ConflictingRows,
+    JacobianLipschitz,
+    Network,
+    check_data,
+    evaluate_approx,
+    gate,
+    linearize,
+    merge_duplicates,
+    read,
+    set_parameters,
+    tangent_kernel_of,
+)
+
+Iterate = tuple[Tensor, ...]
+"""Values of the trained parameters, in the order of ``model.parameters()``."""
+
+NEAR = 2.0
+"""Residual over ``sigma_0^2 / (2 beta)`` of the nearest checks below which an iterate is looked at
+one by one. Both bounds move by a few percent between two checks where residuals fall to 1e-4."""
+
+CLEARLY_ABOVE = 1.01
+"""Float missing factor beyond which an iterate is not certified. It takes beta at the nearest check
+and R = 0, so it lies below the rigorous factor, but for what beta changes between two checks."""
+
+CALIBRATED_ABOVE = 1.003
+"""The same, once a neighbour was certified in vain: its ratio of rigorous to float factor changes
+by far less from one iterate to the next."""
+
+
+@dataclass(frozen=True)
+class TrapCheck:
+    """One check of the criterion, a float estimate.
+
+    Attributes:
+        step: Optimiser steps taken.
+        residual_norm: ``|F(w) - y|`` in floats.
+        missing_factor: ``|r| / (sigma_0^2 / (2 beta))`` in floats.
+    """
+
+    step: int
+    residual_norm: float
+    missing_factor: float
+
+
+class TrappingWatch:
+    """The criterion in floats at the weights of a live model.
+
+    Args:
+        model: The model, read and gated once.
+        X: Inputs.
+        y: Targets.
+    """
+
+    def __init__(self, model: nn.Module, X: Tensor, y: Tensor) -> None:
+        self._X, self._y = X, y
+        network = read(model, X)
+        gate(model, network, X)
+        checked = check_data(X, y, network)
+        rows = merge_duplicates(checked.inputs, checked.targets)
+        self.hopeless: str | None = None
+        if isinstance(rows, ConflictingRows):
+            self.hopeless = "equal rows have different targets: zero loss is impossible."
+            return
+        self._rows, self._network = rows, network
+        self._root = rows.multiplicity.to(torch.float64).sqrt()
+        if network.trainable_parameters < len(rows.inputs) * network.output_dim:
+            self.hopeless = (
+                f"{network.trainable_parameters} trainable parameters are fewer than "
+                f"{len(rows.inputs) * network.output_dim} residuals: the criterion cannot hold."
+            )
+        self._lipschitz = 0.0
+        self._last_factor = math.inf
+        self._limit = CLEARLY_ABOVE
+
+    def calibrate(self, rigorous: float | None) -> None:
+        """Learn from the candidate that was just certified in vain."""
+        if rigorous is not None and self._last_factor < 1.0 <= rigorous < math.inf:
+            self._limit = CALIBRATED_ABOVE * self._last_factor / rigorous
+
+    def check(self, model: nn.Module, step: int, last: TrapCheck | None) -> TrapCheck:
+        """Residual norm and missing factor, with beta at these very weights."""
+        self._limit = CLEARLY_ABOVE
+        if not all(bool(p.isfinite().all()) for p in model.parameters()):
+            return TrapCheck(step, math.inf, math.inf)
+        network = self._current(model)
+        norm = self._residual_norm(network)
+        if not math.isfinite(norm):
+            return TrapCheck(step, norm, math.inf)
+        state = linearize(network, self._rows.inputs, self._rows.multiplicity)
+        self._lipschitz = JacobianLipschitz(state).upper(0.0)
+        return TrapCheck(step, norm, self._factor(network, norm))
+
+    def candidates(
+        self, window: list[Iterate], model: nn.Module, before: TrapCheck,
+        after: TrapCheck,
+    ) -> Iterator[int]:  # fmt: skip
+        """Positions in the window, in order, whose missing factor is not clearly above 1."""
+        limits = [
+            check.residual_norm / check.missing_factor
+            for check in (before, after)
+            if check.missing_factor > 0.0
+        ]
+        limit = NEAR * max(limits, default=math.inf)
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        for offset in range(1, len(window)):
+            restore(parameters, window[offset])
+            with torch.no_grad():
+                outputs = model(self._X)
+                norm = float((outputs - self._y.reshape(outputs.shape)).norm())
+            if norm <= limit:
+                self._last_factor = self._factor(self._current(model), norm)
+                if self._last_factor <= self._limit:
+                    yield offset
+
+    def _current(self, model: nn.Module) -> Network:
+        """The reading with the model's present weights; its structure was gated at the start."""
+        live = dict(model.named_parameters())
+        names = self._network.parameter_names()
+        return set_parameters(self._network, {name: live[name].detach() for name in names})
+
+    def _residual_norm(self, network: Network) -> float:
+        difference = evaluate_approx(network, self._rows.inputs) - self._rows.targets
+        return float((difference * self._root.reshape(-1, 1)).norm())
+
+    def _factor(self, network: Network, norm: float) -> float:
+        kernel = tangent_kernel_of(network, self._rows.inputs, dtype=torch.float64)
+        n, k = kernel.shape[:2]
+        scale = self._root.repeat_interleave(k)
+        kernel = kernel.reshape(n * k, n * k) * scale * scale.reshape(-1, 1)
+        smallest = float(torch.linalg.eigvalsh(kernel)[0])
+        if smallest <= 0.0:
+            return math.inf
+        return 2.0 * self._lipschitz * norm / smallest
+
+
+def copied(parameters: list[nn.Parameter]) -> Iterate:
+    """The present values, in tensors of their own."""
+    return tuple(p.detach().clone() for p in parameters)
+
+
+@torch.no_grad()
+def restore(parameters: list[nn.Parameter], values: Iterate) -> None:
+    """Write values back into the parameters."""
+    for p, value in zip(parameters, values, strict=True):
+        p.copy_(value)
