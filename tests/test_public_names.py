@@ -24,8 +24,12 @@ PUBLIC = {
     "UnsupportedModelError",
     "__version__",
     "certify",
+    "init",
     "measure",
     "nn",
+    "optim",
+    "prescribe",
+    "sweep",
     "tangent_kernel",
 }
 

@@ -160,7 +160,8 @@ class EntropyDraft(Draft):
             f"any constant step size in (0, {c['step_size']}], converges to the infimum of the "
             f"training loss {self.words()}, which is the {self.scaling} over the samples of the "
             f"entropies of their smoothed labels: every iterate stays within Euclidean distance "
-            f"{c['radius']} of the start, and with step size {c['step_size']} the loss above its infimum falls by at least the fraction "
+            f"{c['radius']} of the start, and with step size {c['step_size']} "
+            f"the loss above its infimum falls by at least the fraction "
             f"{c['one_minus_rate']} in every step."
         )
 

@@ -27,7 +27,7 @@ from talweg._errors import (
 )
 
 if TYPE_CHECKING:
-    from talweg import nn
+    from talweg import init, nn, optim, prescribe, sweep
     from talweg._measure import measure
     from talweg._measurement import Measurement
     from talweg.certificate import Certificate, certify
@@ -48,8 +48,12 @@ __all__ = [
     "UnsupportedModelError",
     "__version__",
     "certify",
+    "init",
     "measure",
     "nn",
+    "optim",
+    "prescribe",
+    "sweep",
     "tangent_kernel",
 ]
 
@@ -58,8 +62,12 @@ _LAZY: dict[str, str | None] = {
     "Certificate": "talweg.certificate",
     "Measurement": "talweg._measurement",
     "certify": "talweg.certificate",
+    "init": None,
     "measure": "talweg._measure",
     "nn": None,
+    "optim": None,
+    "prescribe": None,
+    "sweep": None,
     "tangent_kernel": "talweg.network",
 }
 

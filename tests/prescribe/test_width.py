@@ -69,15 +69,15 @@ def test_no_width_is_certified_twice(found: Width) -> None:
 
 
 def test_the_closed_form_of_the_page(found: Width) -> None:
-    """m > (8 / (3 sqrt 3) |X| sqrt n / sigma_0^2)^2, up to units that do not reach the supremum."""
+    """m > (8 / (3 sqrt 3) omega sqrt n / sigma_0^2)^2, up to units short of the supremum."""
     X, _ = data()
     for seed, width in found.per_seed.items():
         assert width is not None
         slopes = 1.0 - torch.tanh(X @ family(width, seed)[0].weight.detach().T).square()  # type: ignore[index, union-attr]
         kernel = (slopes @ slopes.T / width) * (X @ X.T)
         smallest = float(torch.linalg.eigvalsh(kernel)[0])
-        norm = float(torch.linalg.matrix_norm(X, 2))
-        formula = (8.0 / (3.0 * math.sqrt(3.0)) * norm * 2.0 / smallest) ** 2
+        omega = math.sqrt(float(torch.linalg.eigvalsh((X @ X.T).square())[-1]))
+        formula = (8.0 / (3.0 * math.sqrt(3.0)) * omega * 2.0 / smallest) ** 2
         assert 0.85 * width <= formula <= 1.15 * width
 
 

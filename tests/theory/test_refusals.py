@@ -13,19 +13,29 @@ import pytest
 import talweg.theory
 from talweg._errors import InputError
 from talweg.theory import (
+    CrossEntropy,
     NestedBallBound,
     Profile,
+    RunStep,
     Status,
     Verdict,
+    ball_holds_one_critical_point,
     chatterjee_criterion,
     chatterjee_criterion_with_steps,
     composite_loss_converges,
     composite_loss_target_reached,
+    cross_entropy_target_reached,
     gradient_descent_converges_in_ball,
+    gradient_descent_reaches_strict_minimum,
     gradient_flow_converges_in_ball,
+    local_pl_converges,
+    loss_floor_reached,
+    run_stays_in_ball,
     singular_value_profile,
     squared_loss_converges,
+    squared_loss_floor_reached,
     squared_loss_target_reached,
+    stochastic_descent_interpolates,
     target_loss_reached,
 )
 
@@ -187,6 +197,155 @@ THEOREMS += [
         {**COMPOSITE_VIOLATIONS, "target_gap_lower": {"target_gap_lower": -1.0}},
     ),
 ]
+THEOREMS += [
+    Theorem(
+        local_pl_converges,
+        {
+            "residual_norm_upper": 0.5,
+            "pl_lower": 1.0,
+            "jacobian_norm_upper": 2.0,
+            "jacobian_lipschitz_upper": 0.5,
+            "radius": 3.0,
+        },
+        {
+            "residual_norm_upper": {"residual_norm_upper": INF},
+            "pl_lower": {"pl_lower": 0.0},
+            "jacobian_norm_upper": {"jacobian_norm_upper": INF},
+            "jacobian_lipschitz_upper": {"jacobian_lipschitz_upper": INF},
+            "criterion": {"radius": 1.9},
+            "step_size": {"step_size": 0.236},
+            "rate_positive": {"step_size": SUBNORMAL, "pl_lower": 0.7},
+        },
+    ),
+    Theorem(
+        stochastic_descent_interpolates,
+        {
+            "initial_loss_upper": 0.01,
+            "pl_lower": 1.0,
+            "smoothness_upper": 2.0,
+            "batch_smoothness_upper": 4.0,
+            "radius": 10.0,
+            "failure_probability": 0.1,
+        },
+        {
+            "initial_loss_upper": {"initial_loss_upper": INF},
+            "pl_lower": {"pl_lower": 0.0},
+            "smoothness_upper": {"smoothness_upper": INF},
+            "batch_smoothness_upper": {"batch_smoothness_upper": INF},
+            "criterion": {"failure_probability": 0.05},
+            "step_size": {"step_size": 0.126},
+            "rate_positive": {"step_size": SUBNORMAL, "pl_lower": 0.2},
+        },
+    ),
+    Theorem(
+        ball_holds_one_critical_point,
+        {"gradient_norm_upper": 1.0, "curvature_lower": 0.5, "radius": 3.0},
+        {
+            "gradient_norm_upper": {"gradient_norm_upper": INF},
+            "curvature_lower": {"curvature_lower": 0.0},
+            "criterion": {"radius": 2.0},
+        },
+    ),
+    Theorem(
+        gradient_descent_reaches_strict_minimum,
+        {
+            "gradient_norm_upper": 1.0,
+            "curvature_lower": 0.5,
+            "radius": 5.0,
+            "smoothness": BALL(2.0),
+            "epsilon": 0.5,
+        },
+        {
+            "gradient_norm_upper": {"gradient_norm_upper": INF},
+            "curvature_lower": {"curvature_lower": -0.1},
+            "criterion": {"radius": 4.0},
+            "smoothness": {"smoothness": NestedBallBound.of([(3.9, 2.0)])},
+            "step_size": {"step_size": 0.51},
+            "rate_positive": {"step_size": SUBNORMAL},
+        },
+    ),
+]
+THEOREMS += [
+    Theorem(
+        cross_entropy_target_reached,
+        {
+            "initial_loss_upper": 2.0,
+            "target_loss_lower": 1.5,
+            "profile": SIGMA,
+            "jacobian_norm": BALL(2.0),
+            "jacobian_lipschitz": BALL(0.25),
+            "loss": CrossEntropy("sum", 1, 2),
+            "epsilon": 0.5,
+        },
+        {
+            "initial_loss_upper": {"initial_loss_upper": INF},
+            "target_loss_lower": {"target_loss_lower": 0.0},
+            "profile": {"profile": singular_value_profile(0.0, [(3.0, 0.25)])},
+            "jacobian_norm": {"jacobian_norm": BALL(INF)},
+            "jacobian_lipschitz": {"jacobian_lipschitz": BALL(INF)},
+            "criterion": {"target_loss_lower": 0.1},
+            "step_size": {"step_size": 0.5},
+            "rate_positive": {"step_size": SUBNORMAL},
+        },
+    ),
+]
+STEPS = [RunStep(0.6, 1.0, 0.9, 1.0), RunStep(0.3, 0.5, 0.4, 0.5)]
+THEOREMS += [
+    Theorem(
+        loss_floor_reached,
+        {
+            "initial_gap_upper": 1.0,
+            "profile": STEEP,
+            "smoothness": BALL(4.0),
+            "gradient_error": BALL(1e-3),
+            "theta": 0.5,
+            "epsilon": 0.5,
+            "step_size": 0.1,
+        },
+        {
+            "initial_gap_upper": {"initial_gap_upper": INF},
+            "profile": {"profile": FLAT},
+            "criterion": {"initial_gap_upper": 5.0},
+            "smoothness": {"smoothness": NestedBallBound.of([(4.5, 4.0)])},
+            "gradient_error": {"gradient_error": NestedBallBound.of([(4.5, 1e-3)])},
+            "step_size": {"step_size": 0.17},
+            "rate_positive": {"step_size": SUBNORMAL},
+            "floor": {"gradient_error": BALL(0.51)},
+        },
+    ),
+    Theorem(
+        squared_loss_floor_reached,
+        {
+            "residual_norm_upper": 0.1,
+            "profile": SIGMA,
+            "jacobian_norm_upper": 2.0,
+            "gradient_error": BALL(1e-3),
+            "theta": 0.5,
+            "step_size": 0.2,
+        },
+        {
+            "residual_norm_upper": {"residual_norm_upper": INF},
+            "sigma_min_lower": {"profile": singular_value_profile(0.0, [(3.0, 0.25)])},
+            "jacobian_norm_upper": {"jacobian_norm_upper": INF},
+            "jacobian_lipschitz": {"profile": singular_value_profile(1.0, [(3.0, INF)])},
+            "criterion": {"residual_norm_upper": 0.23},
+            "gradient_error": {"gradient_error": NestedBallBound.of([(0.3, 1e-3)])},
+            "step_size": {"step_size": 0.25},
+            "rate_positive": {"step_size": SUBNORMAL},
+            "floor": {"gradient_error": BALL(0.05)},
+        },
+    ),
+    Theorem(
+        run_stays_in_ball,
+        {"initial_gap_upper": 1.0, "profile": STEEP, "steps": STEPS, "share": 0.5},
+        {
+            "initial_gap_upper": {"initial_gap_upper": INF},
+            "profile": {"profile": FLAT},
+            "criterion": {"initial_gap_upper": 7.0},
+            "decrease": {"steps": [STEPS[0], RunStep(0.12, 0.5, 0.5, 0.5)]},
+        },
+    ),
+]
 # a failed premise makes these later hypotheses fail with it
 CONSEQUENCES = {
     "profile": {"criterion"},
@@ -304,7 +463,7 @@ def test_nan_from_a_bound_is_never_proved(theorem: Theorem) -> None:
 @pytest.mark.parametrize("theorem", THEOREMS, ids=IDS)
 def test_assumptions_are_carried_and_checked(theorem: Theorem) -> None:
     names = [h.name for h in theorem.function(**theorem.good).hypotheses]
-    inequalities = {"criterion", "rate_positive", "step_size", "overshoot"}
+    inequalities = {"criterion", "rate_positive", "step_size", "overshoot", "floor"}
     inner = {"smoothness", "gradient_norm"} if "composite" in theorem.function.__name__ else set()
     premises = [n for n in names if n not in inequalities | inner]
     verdict = theorem.function(**theorem.good, assumed=premises)
@@ -338,4 +497,27 @@ def test_every_theorem_function_is_in_this_suite() -> None:
         n for n in talweg.theory.__all__ if n.islower() and n[0] != "_"
         and "Verdict" in str(inspect.signature(getattr(talweg.theory, n)).return_annotation)
     }  # fmt: skip
-    assert functions == set(IDS)
+    exact = {"duplicates_bound_loss_below"}  # takes no bounds: tests/theory/test_duplicates.py
+    lecture = {  # tests/theory/test_lecture_refusals.py and test_sine_well.py
+        "decreasing_steps_converge", "decreasing_steps_gradient_bounded",
+        "descent_stuck_at_saddle", "mean_squared_gradient_bounded", "noise_floor_reached",
+        "perturbation_escapes_saddle", "perturbed_descent_finds_second_order_point",
+        "polyak_steps_converge", "quadratic_saddle_left", "sine_well_constants",
+        "smooth_pl_descent_converges", "strict_saddle_nearby",
+    }  # fmt: skip
+    positive = {  # tests/theory/test_positive_initialisation.py and test_lecun_event.py
+        "lecun_initialisation_converges_with_probability", "positive_initialisation_descends",
+        "positive_initialisation_flow_converges",
+    }  # fmt: skip
+    linear = {  # tests/theory/test_linear_network.py
+        "linear_network_converges", "linear_network_converges_not_lazy",
+        "linear_network_is_locally_pl", "linear_network_squared_converges",
+        "linear_network_step_decreases", "linear_model_loss_is_pl", "observed_step_contracts",
+    }  # fmt: skip
+    scaled = {  # tests/theory/test_trapping.py and test_output_scaling.py
+        "composite_loss_trapping_radius",
+        "scaled_output_converges",
+        "squared_loss_trapping_radius",
+    }
+    elsewhere = exact | lecture | positive | linear | scaled
+    assert functions - elsewhere == set(IDS)
