@@ -173,6 +173,76 @@ def test_malformed_iterates() -> None:
         certify_run(model, data, [w, w], loss="l1")
 
 
+def with_frozen_layer() -> tuple[nn.Module, tuple[Tensor, Tensor], Iterates]:
+    """A run that trains the second layer alone, recorded as whole state dicts."""
+    model, (X, y) = near_solution()
+    model[0].requires_grad_(False)
+    data = (X, y)
+    run = recorded(copy.deepcopy(model), data, 3, make=lambda p: ArmijoGD(
+        [q for q in p if q.requires_grad], lr=4.0, share=0.6))  # fmt: skip
+    frozen = {n: t.clone() for n, t in model.state_dict().items() if n.startswith("0.")}
+    return model, data, [w | frozen for w in run]
+
+
+def test_constants_of_the_loss_may_be_repeated_but_not_changed() -> None:
+    model, data, iterates = with_frozen_layer()
+    assert set(iterates[0]) == set(model.state_dict())
+    run = certify_run(model, data, iterates, share=0.5)
+    assert run.status == "PROVED", run.reason
+    away = [*iterates[:2], iterates[2] | {"0.weight": (1 + 1e-12) * iterates[2]["0.weight"]}]
+    with pytest.raises(InputError, match=r"iterate 2 has other values") as found:
+        certify_run(model, data, away, share=0.5)
+    assert "'0.weight'" in str(found.value)
+    shape = [*iterates[:-1], iterates[-1] | {"0.bias": iterates[-1]["0.bias"][None]}]
+    with pytest.raises(InputError, match=r"0\.bias"):
+        certify_run(model, data, shape, share=0.5)
+
+
+def test_names_that_the_model_does_not_have_are_refused() -> None:
+    model, data, iterates = with_frozen_layer()
+    iterates[1] = iterates[1] | {"4.weight": torch.zeros(1)}
+    with pytest.raises(InputError, match=r"iterate 1 names '4\.weight'"):
+        certify_run(model, data, iterates, share=0.5)
+
+
+class Idle(nn.Module):
+    """A trained tensor that the forward does not use, and an integer buffer."""
+
+    def __init__(self, used: nn.Module) -> None:
+        super().__init__()
+        self.used = used
+        self.idle = nn.Parameter(torch.zeros(2, dtype=torch.float64))
+        self.register_buffer("count", torch.tensor(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.used(x)  # type: ignore[no-any-return]
+
+
+def test_unused_tensors_may_not_move_either() -> None:
+    plain, data = near_solution()
+    model = Idle(plain)
+    iterates = recorded(copy.deepcopy(model), data, 3)
+    iterates = [w | {"count": torch.tensor(3)} for w in iterates]
+    assert "idle" in iterates[0]
+    assert certify_run(model, data, iterates, share=0.4).status == "PROVED"
+    for name, value in (("idle", torch.ones(2).double()), ("count", torch.tensor(4))):
+        with pytest.raises(InputError, match=name):
+            certify_run(model, data, [*iterates, iterates[-1] | {name: value}], share=0.4)
+
+
+@pytest.mark.parametrize("size", [1e100, 1e155, 1e200, 1e300, 1e308, math.inf, math.nan])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_diverged_run_is_undecided(size: float, first: bool) -> None:
+    model, data = near_solution()
+    w = parameters_of(model)
+    far = [{n: torch.full_like(t, s * size) for n, t in w.items()} for s in (1.0, -1.0)]
+    run = certify_run(model, data, [*far, w] if first else [w, *far])
+    assert run.status == "UNDECIDED"
+    assert run.radius is None
+    if not math.isfinite(size):
+        assert f"iterate {0 if first else 1} is not finite in '0.weight'" in run.reason
+
+
 @settings(max_examples=10)
 @given(
     seed=st.integers(0, 50),

@@ -88,7 +88,8 @@ def certify_run(
     """Prove of a recorded run that each step went down enough for all of it to stay in a ball.
 
     The iterates are taken as the exact numbers they are, whatever method made them; no step rule
-    and no smoothness constant enters. For every step
+    and no smoothness constant enters. All that an iterate names enters: what the model does not
+    train is a constant of f, so an iterate may repeat it but not change it. For every step
 
         f(w_k) - f(w_{k+1}) >= share |grad f(w_k)| |w_{k+1} - w_k|
 
@@ -98,18 +99,22 @@ def certify_run(
     Source: T12 (docs/theory/T12.md).
 
     Args:
-        model: A feed-forward chain; its own weights are not used where the iterates name them.
+        model: A feed-forward chain. Its frozen tensors are those of f; the values of its trained
+            ones are not used, each iterate brings its own.
         data: ``(X, y)`` as in `certify`.
-        iterates: Parameters by name (as in ``model.named_parameters()``), at least two of them,
-            each with the same names: all trainable parameters.
+        iterates: At least two, each with all trained tensors of f by name (as in
+            ``model.named_parameters()``; `parameters_of` copies them). Any other tensor of the
+            model that is named must have exactly the value that it has in the model.
         loss: "mse", "sse" or "half_sse".
         share: c in (0, 1]; Armijo's constant, or a little less, to make room for rounding.
 
     Returns:
-        The certificate; UNDECIDED names the first step that was not shown to go down enough.
+        The certificate; UNDECIDED names the first step that was not shown to go down enough, or
+        the first iterate that is not finite.
 
     Raises:
-        InputError: Data, iterates or an argument is malformed.
+        InputError: Data, iterates or an argument is malformed; an iterate lacks a trained tensor,
+            names one that the model does not have, or changes one that is frozen or unused.
         UnsupportedModelError: The model holds something that talweg cannot read.
         UnsoundArithmeticError: This machine's floating point breaks an assumption.
     """
@@ -122,15 +127,20 @@ def certify_run(
     network = read(model, X)
     checked = check_data(X, y, network)
     gate(model, network, X)
-    networks = _networks(network, iterates)
+    _check_iterates(model, network, iterates)
     require_sound_arithmetic(X.device)
     squared = SquaredLoss(SQUARED_SCALINGS[loss], checked.targets.numel())
     rows = merge_duplicates(checked.inputs, checked.targets)
-    count = len(networks) - 1
+    count = len(iterates) - 1
     if isinstance(rows, ConflictingRows):
         i, j = rows.pairs[0]
         reason = f"rows {i} and {j} have equal inputs and different targets: the kernel is singular"
         return RunCertificate("UNDECIDED", reason + ".", None, count)
+    diverged = _not_finite(network, iterates)
+    if diverged is not None:
+        return RunCertificate("UNDECIDED", diverged, None, count)
+    names = network.parameter_names()
+    networks = [set_parameters(network, {n: iterate[n] for n in names}) for iterate in iterates]
     start = linearize(networks[0], rows.inputs, rows.multiplicity)
     steps, losses = _steps(networks, start, rows, squared)
     lipschitz = JacobianLipschitz(start)
@@ -152,24 +162,62 @@ def certify_run(
     )  # fmt: skip
 
 
-def _networks(network: Network, iterates: Sequence[Mapping[str, Tensor]]) -> list[Network]:
-    """One network per iterate, with exactly its numbers."""
-    names = set(network.parameter_names())
+def _check_iterates(
+    model: nn.Module, network: Network, iterates: Sequence[Mapping[str, Tensor]]
+) -> None:
+    """Every iterate must be a point of the space on which f is defined.
+
+    A value for a tensor that f holds constant is part of what the caller recorded: to drop it would
+    prove something of other points.
+    """
     if len(iterates) < 2:
         raise InputError(
             f"`iterates` of certify_run() must hold at least two iterates; got {len(iterates)}. "
             "Record a copy of the parameters before the first and after every step."
         )
+    trained = set(network.parameter_names())
+    tensors = dict(model.named_buffers(remove_duplicate=False))
+    tensors |= dict(model.named_parameters(remove_duplicate=False))
+    constants = {name: t.detach() for name, t in tensors.items() if name not in trained}
     for k, iterate in enumerate(iterates):
-        missing = sorted(names - set(iterate))
+        missing = sorted(trained - set(iterate))
         if missing:
             raise InputError(
                 "`iterates` of certify_run() must name every trainable parameter; iterate "
                 f"{k} lacks {', '.join(missing)}. Copy model.named_parameters()."
             )
-    return [
-        set_parameters(network, {name: iterate[name] for name in names}) for iterate in iterates
-    ]
+        for name, value in iterate.items():
+            if name in trained:
+                continue
+            if name not in constants:
+                raise InputError(
+                    "`iterates` of certify_run() must name tensors of the model alone; iterate "
+                    f"{k} names {name!r}, which it does not have. Pass the model that was trained, "
+                    "and parameters_of(model) of it."
+                )
+            if not _equal(value, constants[name]):
+                raise InputError(
+                    f"`iterates` of certify_run() must leave {name!r}, which is frozen or unused "
+                    f"in the model, exactly as it is there; iterate {k} has other values. Pass "
+                    "the model with the values and requires_grad flags that the run had."
+                )
+
+
+def _equal(value: Tensor, constant: Tensor) -> bool:
+    """Whether two tensors hold the same numbers; no two dtypes are compared after a rounding."""
+    if value.is_floating_point() and constant.is_floating_point():
+        value, constant = value.to(torch.float64), constant.to(torch.float64)
+    same = value.shape == constant.shape and value.dtype == constant.dtype
+    return same and torch.equal(value.to(constant.device), constant)
+
+
+def _not_finite(network: Network, iterates: Sequence[Mapping[str, Tensor]]) -> str | None:
+    """The first iterate with a NaN or infinity, in words."""
+    for k, iterate in enumerate(iterates):
+        for name in network.parameter_names():
+            if not bool(torch.isfinite(iterate[name]).all()):
+                return f"iterate {k} is not finite in {name!r}: the run diverged."
+    return None
 
 
 def _steps(
@@ -185,14 +233,19 @@ def _steps(
         there = residual_ball(state, rows.targets)
         shortest, longest = step_length_bounds(before, after)
         steps.append(RunStep(
-            decrease_lower=(curvature * half_squares_decrease_lower(here, there)).lo,
-            gradient_norm_upper=(curvature * gradient).hi,
+            decrease_lower=_no_nan((curvature * half_squares_decrease_lower(here, there)).lo, -1.0),
+            gradient_norm_upper=_no_nan((curvature * gradient).hi, 1.0),
             length_lower=shortest,
             length_upper=longest,
         ))  # fmt: skip
         losses.append(loss.loss_upper(residual_norm_bound(state, rows.targets)))
         here = there
     return steps, tuple(losses)
+
+
+def _no_nan(bound: float, side: float) -> float:
+    """A bound, or the infinity on its side where it overflowed to NaN: nothing is known then."""
+    return math.copysign(math.inf, side) if math.isnan(bound) else bound
 
 
 def _profile(

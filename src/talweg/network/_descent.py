@@ -18,6 +18,8 @@ from talweg.network._linearization import Linearization
 
 UNIT = 2.0**-53
 SMALLEST = 2.0**-1074
+LARGEST_NORM = 2.0**500
+"""Above it squares may have overflowed, and a computed norm bounds nothing from below."""
 
 
 def residual_ball(state: Linearization, targets: Tensor) -> Ball:
@@ -65,11 +67,15 @@ def step_length_bounds(before: Network, after: Network) -> tuple[float, float]:
     """Lower and upper bound of the distance between the trainable parameters of two networks.
 
     A float difference d is off by a relative 2^-53 (sums do not underflow), and the norm S of n
-    floats as computed obeys  S (1 - gamma_{n+8}) - sqrt(n eta) <= |d|.
+    floats as computed obeys  S (1 - gamma_{n+8}) - sqrt(n eta) <= |d|  unless something overflowed:
+    the lower bound is 0 for S above 2^500. The upper bound is inf where a difference overflows.
 
     Args:
         before: A chain.
-        after: The same chain with other weights, as `set_parameters` makes it.
+        after: The same chain with other finite weights, as `set_parameters` makes it.
+
+    Returns:
+        ``(lower, upper)``, 0 <= lower <= upper; upper is 0 only if nothing moved.
     """
     moved: list[Tensor] = []
     for op, other in zip(before.operations, after.operations, strict=True):
@@ -86,8 +92,10 @@ def step_length_bounds(before: Network, after: Network) -> tuple[float, float]:
     if not bool((d != 0.0).any()):
         return 0.0, 0.0
     upper = Interval.point(float(norm_upper(d))) * (1.0 + Interval.point(UNIT))
-    computed = Interval.point(float(torch.linalg.vector_norm(d)))
-    lower = computed * (1.0 - Interval.point(gamma(len(d) + 8)))
+    computed = float(torch.linalg.vector_norm(d))
+    if not computed <= LARGEST_NORM:
+        return 0.0, upper.hi
+    lower = Interval.point(computed) * (1.0 - Interval.point(gamma(len(d) + 8)))
     lower = (lower - (Interval.point(float(len(d))) * SMALLEST).sqrt()) * (1.0 - UNIT)
     return max(lower.lo, 0.0), upper.hi
 
