@@ -22,7 +22,7 @@ def test_suite_has_more_than_thirty_problems_and_every_loss() -> None:
     squared = len(_problems.SQUARED_SHAPES) * len(_problems.SQUARED_SETTINGS)
     general = 3 * len(_problems.GENERAL_SHAPES) * len(_problems.GENERAL_SETTINGS)
     assert squared + general == 54
-    problems = suite(0, thin=True)
+    problems = suite(0, every=8)
     assert len({p.name for p in problems}) == 7
     assert {p.kind for p in problems} == {"squared", "huber", "logistic", "cross_entropy"}
 
@@ -32,7 +32,7 @@ def test_no_bound_is_violated(title: str, tmp_path: Path, monkeypatch: pytest.Mo
     def one(_: Section) -> list[object]:
         return [build(kind, (2, 3, 2), 0.5, 2.0, 4.0, seed=3) for kind in ("squared", "logistic")]
 
-    def thin(seed: int, *, thin: bool) -> list[object]:
+    def thin(seed: int, *, every: int) -> list[object]:
         return one(here)[:1]
 
     far = _not_lazy.starts(0, quick=True)[:1]

@@ -48,18 +48,18 @@ class Problem:
         return self.loss.value(self.first @ self.second) - self.infimum
 
 
-def suite(seed: int, *, thin: bool = False) -> list[Problem]:
-    """The 54 problems of the benchmark, or every eighth of them.
+def suite(seed: int, *, every: int = 1) -> list[Problem]:
+    """The 54 problems of the benchmark, or every so many of them.
 
     Args:
         seed: base seed.
-        thin: every eighth problem only.
+        every: 1 for all, 3 for every third.
     """
     choices: list[tuple[LinearLossKind, tuple[int, int, int], tuple[float, float, float]]]
     choices = [("squared", s, t) for s in SQUARED_SHAPES for t in SQUARED_SETTINGS]
     general: tuple[LinearLossKind, ...] = ("huber", "logistic", "cross_entropy")
     choices += [(k, s, t) for k in general for s in GENERAL_SHAPES for t in GENERAL_SETTINGS]
-    numbered = list(enumerate(choices))[:: 8 if thin else 1]
+    numbered = list(enumerate(choices))[::every]
     return [build(kind, shape, *setting, seed=seed + i) for i, (kind, shape, setting) in numbered]
 
 

@@ -26,7 +26,7 @@ RULES: tuple[StepRule, ...] = (
 )  # fmt: skip
 UNIT = 2.0**-53
 STEPS = {
-    "local_constants": (12, 120), "contraction": (10, 100), "rules": (300, 2500),
+    "local_constants": (12, 120), "contraction": (10, 100), "rules": (300, 1200),
     "curves": (60, 200), "far": (5000, 20000),
 }  # fmt: skip
 """Iterations at most, in the short and in the full form."""
@@ -213,7 +213,7 @@ def steps(section: Section) -> None:
     """Iterations of every rule against the best constant step of a grid."""
     tolerance, most = 1e-8, _most(section, "rules")
     rows: list[dict[str, Any]] = []
-    for problem in suite(section.seed, thin=section.quick):
+    for problem in suite(section.seed, every=8 if section.quick else 3):
         section.progress(f"step rules, {problem.name}")
         constant, size = best_constant(problem, tolerance=tolerance, most=most)
         row: dict[str, Any] = {"problem": problem.name, "constant": constant, "constant_step": size}
