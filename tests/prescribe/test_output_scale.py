@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import talweg
 from talweg import InputError, UnsupportedModelError
-from talweg.network import jacobian_lipschitz_upper, linearize, read
+from talweg.network import evaluate_approx, jacobian_lipschitz_upper, linearize, read
 from talweg.prescribe import antisymmetric_twin, output_scale
 
 Data = tuple[Tensor, Tensor]
@@ -83,6 +83,47 @@ def test_the_shifted_targets_are_as_close_as_stated(
     exact = y + found.scale * model(X).detach()
     assert float((found.targets - exact).norm()) <= found.target_rounding_upper
     assert found.target_rounding_upper < 1e-8 * found.scale
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_equal_rows_get_equal_targets(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batched products round by position, so equal rows of the start can be an ulp apart."""
+
+    def by_position(*args: object, **settings: object) -> Tensor:
+        outputs = evaluate_approx(*args, **settings)  # type: ignore[arg-type]
+        odd = torch.arange(len(outputs), device=outputs.device).reshape(-1, 1) % 2
+        return torch.where(odd == 1, outputs.nextafter(outputs + 1.0), outputs)
+
+    monkeypatch.setattr("talweg.prescribe._output_scale.evaluate_approx", by_position)
+    X, y = data(7, 10, seed=seed)
+    again = torch.tensor([0, 1, 2, 3, 4, 5, 6, 0, 1])
+    found = output_scale(network(10, 40, 1, seed=seed), (X[again], y[again, 0]), descent_steps=1)
+    assert found.status == "PROVED", found.reason
+    assert found.targets is not None
+    assert found.targets.shape == (9,)
+    assert torch.equal(found.targets[7:], found.targets[:2])
+
+
+def test_the_rounding_stated_counts_equal_rows_as_often_as_they_come() -> None:
+    model, (X, y) = network(3, 16, 1), data(4)
+    again = torch.tensor([3, 0, 1, 0, 2, 0, 0])
+    found = output_scale(model, (X[again], y[again]), descent_steps=1)
+    assert found.targets is not None
+    assert found.scale is not None
+    error = found.targets - (y + found.scale * model(X).detach())[again]
+    assert float(error.norm()) <= found.target_rounding_upper < 1e-8 * found.scale
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-300])
+@pytest.mark.parametrize("form", ["offset", "antisymmetric"])
+def test_targets_at_or_near_zero_stop_at_the_floor(form: str, size: float) -> None:
+    model, (X, y) = network(3, 16, 1, bias=False), data(4)
+    stages: list[str] = []
+    found = output_scale(model, (X, size * y), form=form, descent_steps=1, progress=stages.append)
+    assert found.status == "PROVED", found.reason
+    assert found.smallest_scale is not None
+    assert 2.0**-200 < found.smallest_scale < 2.0**-199
+    assert sum("certify" in stage for stage in stages) == 2
 
 
 def test_predictions_start_at_zero_and_the_model_given_is_left_alone(

@@ -172,6 +172,83 @@ def test_ctrl_c_leaves_a_whole_iterate() -> None:
     assert any(torch.equal(weights(model), iterate) for iterate in seen)
 
 
+def gradient_step(model: nn.Module) -> None:
+    X, y = data()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    gradients = torch.autograd.grad((model(X) - y).square().mean(), parameters)
+    with torch.no_grad():
+        for p, g in zip(parameters, gradients, strict=True):
+            p.sub_(0.05 * g)
+
+
+@pytest.mark.parametrize("undone", [False, True])
+def test_a_step_that_moves_a_frozen_parameter_is_refused(undone: bool) -> None:
+    """Else the weights given back would be those of one iterate and the bias of another."""
+    model = network()
+    model[0].bias.requires_grad_(False)
+    calls = 0
+
+    def step(module: nn.Module) -> None:
+        nonlocal calls
+        calls += 1
+        gradient_step(module)
+        if calls in (3, 4):
+            with torch.no_grad():
+                module[0].bias.copy_(model[0].bias + (calls == 3 or not undone))  # type: ignore[index]
+
+    with pytest.raises(InputError, match=r"step 3 changed '0\.bias'"):
+        train_until_proved(model, data(), step=step, max_steps=40, check_every=20)
+
+
+class Shifted(nn.Module):
+    """A network whose output bias is a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, _, self.last = network()
+        self.register_buffer("shift", self.last.bias.detach().clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(torch.tanh(self.hidden(x)), self.last.weight, self.shift)
+
+
+def test_a_step_that_moves_a_buffer_is_refused() -> None:
+    def step(module: nn.Module) -> None:
+        gradient_step(module)
+        module.shift.add_(1e-3)  # type: ignore[operator, union-attr]
+
+    model = Shifted()
+    del model.last.bias
+    with pytest.raises(InputError, match="step 1 changed 'shift'"):
+        train_until_proved(model, data(), step=step, max_steps=5)
+    assert train_until_proved(model, data(), step=gradient_step, max_steps=5).steps == 5
+
+
+@pytest.mark.parametrize("how", ["replace", "freeze"])
+def test_a_step_that_changes_which_parameters_there_are_is_refused(how: str) -> None:
+    def step(module: nn.Module) -> None:
+        last = module[2]  # type: ignore[index]
+        if how == "replace":
+            last.bias = nn.Parameter(last.bias.detach() + 0.01)
+        else:
+            last.bias.requires_grad_(False)
+
+    with pytest.raises(InputError, match="step 1 replaced, froze or thawed"):
+        train_until_proved(network(), data(), step=step, max_steps=5)
+
+
+def test_an_optimiser_that_moves_a_frozen_parameter_is_undone() -> None:
+    """torch's optimisers step whatever has a gradient, frozen or not."""
+    model = network()
+    model[0].bias.requires_grad_(False)
+    model[0].bias.grad = torch.ones_like(model[0].bias)
+    before = weights(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    with pytest.raises(InputError, match=r"step 1 changed '0\.bias'"):
+        train_until_proved(model, data(), optimizer, max_steps=5)
+    assert torch.equal(weights(model), before)
+
+
 @pytest.mark.parametrize(
     ("settings", "named"),
     [

@@ -119,6 +119,7 @@ def test_larger_targets_are_less_likely() -> None:
 VIOLATIONS: dict[str, PositiveNetwork] = {
     "gram_eigenvalue_lower": replace(THREE, gram_eigenvalue_lower=0.0),
     "initial_loss_upper": replace(THREE, initial_loss_upper=INF),
+    "input_entry_upper": replace(THREE, input_entry_upper=INF),
     "output_entry": replace(
         THREE, activations=(TanhActivation(), TanhActivation()), input_entry_upper=1e9
     ),
@@ -136,8 +137,29 @@ def test_the_violated_hypothesis_is_named(name: str) -> None:
 def test_every_hypothesis_has_a_violation() -> None:
     verdict = probability(THREE, low=0.4, high=1.9)
     assert {h.name for h in verdict.hypotheses} == set(VIOLATIONS)
-    marked = probability(THREE, low=0.4, high=1.9, assumed=("initial_loss_upper",))
-    assert marked.assumptions == ("initial_loss_upper",)
+
+
+@pytest.mark.parametrize(
+    "name", ["gram_eigenvalue_lower", "input_entry_upper", "initial_loss_upper"]
+)
+def test_an_assumed_premise_is_marked(name: str) -> None:
+    marked = probability(THREE, low=0.4, high=1.9, assumed=(name,))
+    assert marked.status is Status.PROVED
+    assert marked.assumptions == (name,)
+
+
+@pytest.mark.parametrize("name", ["hidden_low", "hidden_high", "probability", "output_entry"])
+def test_the_event_cannot_be_assumed(name: str) -> None:
+    """The box is the event, whose probability is the conclusion."""
+    with pytest.raises(InputError, match="`assumed`"):
+        probability(THREE, low=0.4, high=1.9, assumed=(name,))
+
+
+def test_the_start_and_the_law_are_named() -> None:
+    statements = {h.name: h.statement for h in probability(TWO).hypotheses}
+    assert "W_1 is trained" in statements["gram_eigenvalue_lower"]
+    assert "W_1 = 0 and biases 0" in statements["input_entry_upper"]
+    assert "independent N(0, 1/fan_in)" in statements["probability"]
 
 
 @pytest.mark.parametrize(("low", "high"), [

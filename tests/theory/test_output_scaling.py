@@ -95,6 +95,22 @@ def test_each_hypothesis(name: str, change: dict[str, float]) -> None:
     assert verdict.failed[0].name == name
 
 
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("sigma_min_lower", {"scale": 1e-200, "sigma": 1e-200, "norm": 1e-200, "beta": 0.0}),
+        ("jacobian_norm_upper", {"scale": 1e200, "norm": 1e200}),
+        ("jacobian_lipschitz", {"scale": 1e200, "sigma": 1e106, "beta": 1e200, "norm": 1e106}),
+    ],
+)
+def test_a_scaled_bound_outside_the_range_of_floats_is_undecided(
+    name: str, change: dict[str, float]
+) -> None:
+    verdict = scaled(**({"target": 0.0} | change))  # type: ignore[arg-type]
+    assert verdict.status is Status.UNDECIDED
+    assert [h.name for h in verdict.failed] == [name]
+
+
 def test_no_scale_helps_a_singular_kernel() -> None:
     profile = singular_value_profile(0.0, [(math.inf, BETA)])
     assert output_scale_threshold_upper(TARGET, profile) == math.inf

@@ -182,8 +182,11 @@ VIOLATIONS: dict[str, dict[str, Any]] = {
     "gram_eigenvalue_lower": {"network": replace(THREE, gram_eigenvalue_lower=0.0)},
     "hidden_low": {"network": replace(THREE, hidden_low=0.0)},
     "output_entry_lower": {"output_entry_lower": 0.2, "radius": 0.25},
-    "downstream": {"network": replace(FOUR, input_entry_upper=INF)},
-    "initial_gap_upper": {"network": replace(THREE, initial_loss_upper=INF)},
+    "hidden_high": {"network": replace(THREE, hidden_high=INF)},
+    "input_entry_upper": {"network": replace(THREE, input_entry_upper=INF)},
+    "downstream": {"network": replace(FOUR, activations=(TanhActivation(),) * 3,
+                                      input_entry_upper=1e9), "radius": 0.25},
+    "initial_loss_upper": {"network": replace(THREE, initial_loss_upper=INF)},
     "profile": {"network": replace(THREE, gram_eigenvalue_lower=5e-324),
                 "output_entry_lower": 2e-200, "radius": 1e-200},
     "criterion": {"output_entry_lower": 10.0},
@@ -207,7 +210,7 @@ def test_the_violated_hypothesis_is_named(name: str) -> None:
     verdict = positive_initialisation_descends(**{**GOOD, **VIOLATIONS[name]})
     assert verdict.status is Status.UNDECIDED
     failed = [h.name for h in verdict.failed]
-    consequences = {"initial_gap_upper": {"criterion"}, "profile": {"criterion"}}
+    consequences = {"initial_loss_upper": {"criterion"}, "profile": {"criterion"}}
     assert name in failed
     assert set(failed) <= {name} | consequences.get(name, set())
 
@@ -236,11 +239,43 @@ def test_malformed_arguments_are_refused() -> None:
             positive_initialisation_flow_converges(THREE, bad)
     with pytest.raises(InputError, match="`assumed`"):
         positive_initialisation_flow_converges(THREE, 1e3, assumed=("criterion",))
+    with pytest.raises(InputError, match="`assumed`"):  # a flow has no step
+        positive_initialisation_flow_converges(THREE, 1e3, assumed=("smoothness",))
 
 
-def test_an_assumed_premise_is_marked() -> None:
-    verdict = positive_initialisation_flow_converges(THREE, 1e3, assumed=("gram_eigenvalue_lower",))
-    assert verdict.assumptions == ("gram_eigenvalue_lower",)
+PREMISES = ("gram_eigenvalue_lower", "input_entry_upper", "hidden_low", "hidden_high",
+            "output_entry_lower", "initial_loss_upper")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PREMISES)
+def test_an_assumed_premise_is_marked(name: str) -> None:
+    flow = positive_initialisation_flow_converges(THREE, 1e3, assumed=(name,))
+    assert flow.status is Status.PROVED
+    assert flow.assumptions == (name,)
+    descent = positive_initialisation_descends(**GOOD, assumed=(name, "smoothness"))
+    assert descent.status is Status.PROVED
+    assert set(descent.assumptions) == {name, "smoothness"}
+
+
+def test_every_ingredient_is_a_hypothesis_of_the_verdict() -> None:
+    """Each number that A depends on stands in the verdict, as it was given."""
+    found = {h.name: h.value for h in positive_initialisation_flow_converges(THREE, 1e3).hypotheses}
+    for name in PREMISES:
+        given = 1e3 if name == "output_entry_lower" else getattr(THREE, name)
+        assert found[name] == given
+    smaller = explicit_output_entry(THREE, radius=0.25).output_entry_upper
+    for change in ({"hidden_high": 1.0}, {"input_entry_upper": 3.0}):
+        other = explicit_output_entry(replace(THREE, **change), radius=0.25)
+        assert other.output_entry_upper > smaller
+
+
+def test_the_start_is_named() -> None:
+    verdict = positive_initialisation_flow_converges(TWO, 1e3)
+    statements = {h.name: h.statement for h in verdict.hypotheses}
+    assert set(statements) >= set(PREMISES) - {"hidden_low", "hidden_high"}
+    assert "W_1 is trained" in statements["gram_eigenvalue_lower"]
+    assert "W_1 = 0 and biases 0" in statements["input_entry_upper"]
+    assert "S(w0)" in statements["initial_loss_upper"]
 
 
 # Live networks.

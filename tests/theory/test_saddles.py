@@ -71,6 +71,25 @@ def test_plain_descent_stays() -> None:
     assert moved > 3.0
 
 
+def test_the_saddle_reached_depends_on_the_start() -> None:
+    """f = (x + y)^2 / 4 - z^2 / 2 on z = 0: a line of saddles, each with starts of its own."""
+    c = descent_stuck_at_saddle(1.0, 1.0, 1.0, 0.0, 1.0, step_size=0.5).conclusion
+    assert c is not None
+    ends = []
+    for start in ((1.0, 0.0), (1.0, 1.0), (2.0, -1.0)):
+        x, y = start
+        for _ in range(100):
+            slope = 0.5 * (x + y)
+            x, y = x - 0.5 * slope, y - 0.5 * slope
+        assert abs(x + y) < 1e-12  # a saddle
+        assert math.dist((x, y), start) <= c.within.path_upper
+        ends.append(x)
+    assert ends == pytest.approx([0.5, 0.0, 1.5], abs=1e-12)
+    text = " ".join((descent_stuck_at_saddle.__doc__ or "").split())
+    assert "a saddle's stable manifold" in text
+    assert "the limit depends on the start" in text
+
+
 @pytest.mark.parametrize("d", [1, 2, 3, 10, 1000])
 @pytest.mark.parametrize("p", [0.3, 0.01, 1e-6])
 def test_the_probability_of_a_slow_start(d: int, p: float) -> None:

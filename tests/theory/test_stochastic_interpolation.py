@@ -118,6 +118,22 @@ def test_smaller_steps_are_needed_when_batches_disagree() -> None:
     assert 0.5 + 0.5 * (1.0 - (2.0 / c) * c) ** 2 == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize(("name", "needed"), [
+    ("smoothness_upper", ("grad f is value-Lipschitz", "|grad f|^2 <= 2 value f")),
+    ("batch_smoothness_upper",
+     ("i.i.d.", "E f_B = f", "f_B >= 0", "|grad f_B|^2 <= 2 value f_B")),
+])  # fmt: skip
+def test_all_that_the_proof_uses_is_in_the_verdict(name: str, needed: tuple[str, ...]) -> None:
+    verdict = stochastic_descent_interpolates(
+        1e-4, 0.5, 2.0, 4.0, 1.0, failure_probability=0.5, assumed=(name,)
+    )
+    assert verdict.status is Status.PROVED
+    assert verdict.assumptions == (name,)
+    (hypothesis,) = (h for h in verdict.hypotheses if h.name == name)
+    for words in (*needed, "on B(w0, R)"):
+        assert words in hypothesis.statement
+
+
 def test_constants_of_a_squared_loss() -> None:
     """n = 4, b = 2 on B(w0, 1/2), beta = 1/2: sigma = 2 + 1/4, single samples 1 + 1/4."""
     profile = singular_value_profile(1.0, [(0.5, 0.5)])

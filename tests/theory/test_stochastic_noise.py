@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from talweg.theory import (
+    NoiseFloor,
     decreasing_steps_converge,
     decreasing_steps_gradient_bounded,
     mean_squared_gradient_bounded,
@@ -59,6 +60,17 @@ def test_the_floor_is_exact_for_a_parabola(product: float) -> None:
     assert c.floor_upper == pytest.approx(float(floor), rel=1e-14)
     if product <= 1.0:
         assert c.floor_upper <= float(8 * eta * 3 / (2 * 8)) * (1 + 1e-13)  # the lecture's
+
+
+def test_the_floor_is_the_lectures_up_to_rounding() -> None:
+    """At eta = 1 / L the two floors are equal: rounded up, ours lies above by a few units."""
+    mu, variance = 0.3, 0.7
+    c = noise_floor_reached(1.0, 1.0, mu, variance, step_size=1.0).conclusion
+    assert c is not None
+    lecture = Fraction(variance) / (2 * Fraction(mu))
+    assert Fraction(c.floor_upper) > lecture
+    assert Fraction(c.floor_upper) < lecture * (1 + Fraction(1, 10**14))
+    assert "up to rounding" in " ".join((NoiseFloor.__doc__ or "").split())
 
 
 @given(

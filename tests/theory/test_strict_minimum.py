@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from talweg._errors import InputError
 from talweg.theory import (
     NestedBallBound,
     Status,
@@ -36,6 +37,37 @@ def test_a_parabola_is_sharp() -> None:
 def test_flat_directions_are_not_proved() -> None:
     assert ball_holds_one_critical_point(0.0, 0.0, 1.0).status is Status.UNDECIDED
     assert ball_holds_one_critical_point(0.0, 1e-300, 1.0).status is Status.PROVED
+
+
+@pytest.mark.parametrize("smoothness", [
+    NestedBallBound.everywhere(0.49),
+    NestedBallBound.everywhere(0.0),
+    NestedBallBound.of([(3.9, 0.49), (5.0, 0.499)]),
+    NestedBallBound.of([(4.5, 0.49), (5.0, 2.0)]),  # the contradiction on the ball in use only
+    NestedBallBound.of([(4.5, 0.49)]),
+])  # fmt: skip
+@pytest.mark.parametrize("step_size", [None, 0.1])
+def test_more_curvature_than_smoothness_is_refused(
+    smoothness: NestedBallBound, step_size: float | None
+) -> None:
+    """|D^2 f(w0)| <= M < m <= lambda_min(D^2 f(w0)): the premises contradict each other."""
+    with pytest.raises(InputError, match=r"`curvature_lower` of .* must be at most `smoothness`"):
+        gradient_descent_reaches_strict_minimum(
+            1.0, 0.5, 5.0, smoothness, epsilon=0.5, step_size=step_size
+        )
+
+
+def test_a_parabola_may_have_equality() -> None:
+    """f = m/2 (w - d)^2 has M = m; and nothing is refused where m says nothing."""
+    verdict = gradient_descent_reaches_strict_minimum(
+        1.0, 0.5, 5.0, NestedBallBound.everywhere(0.5), epsilon=0.5
+    )
+    assert verdict.status is Status.PROVED
+    for m in (0.0, -0.5):
+        verdict = gradient_descent_reaches_strict_minimum(
+            1.0, m, 5.0, NestedBallBound.everywhere(0.0), epsilon=0.5
+        )
+        assert [h.name for h in verdict.failed] == ["curvature_lower"]
 
 
 def loss(w: list[float], wave: float, stiff: float) -> float:

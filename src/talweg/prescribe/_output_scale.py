@@ -42,6 +42,10 @@ FIRST_STRIDE = 1e-5
 """Above the threshold: room for the relative pad of 1e-6 on each bound that `certify` claims."""
 
 MAX_STRIDES = 24
+SCALE_FLOOR = 2.0**-200
+"""No smaller scale is tried: where y is 0 or tiny there is no smallest one worth looking for, and
+the squares that certify forms of much smaller numbers underflow."""
+
 SHOWN_HEADROOMS = (1.01, 1.1, 1.25, 1.5, 2.0, 4.0, 10.0)
 
 
@@ -74,13 +78,15 @@ class ScaledOutput:
         form: "offset" or "antisymmetric".
         threshold_upper: ``|y| / int s``: T8 holds for every scale above it; inf where none is.
         formula_scale: The explicit ``2 beta |y| / sigma_0^2``, beta valid on B(w0, sigma_0/beta).
-        smallest_scale: The smallest scale that `talweg.certify` proved; None where it proved none.
+        smallest_scale: The smallest scale that `talweg.certify` proved, none below 2^-200 being
+            tried (y = 0 or tiny stops there); None where it proved none.
         smallest_certificate: For it.
         scale: The recommended scale, headroom included.
         certificate: For it.
         model: The scaled module, ready to train on ``(X, targets)``.
         targets: What it is trained on: y, shifted by the outputs at the start for the offset form
-            and rounded to float64. The proof is about these floats.
+            and rounded to float64; equal rows of X have equal targets. The proof is about these
+            floats.
         target_rounding_upper: ``|targets - (y + c F(w0))|``, upper bound.
         offset: Subtract its output from the model's to predict; None where nothing is subtracted.
         options: What other scales would buy.
@@ -212,8 +218,7 @@ def output_scale(
     )  # fmt: skip
     return ScaledOutput(
         certificate.status, certificate.reason, form, threshold, formula, smallest, first, scale,
-        certificate, scaled, targets, family.rounding_upper(scale, targets), offset, options,
-        outlook,
+        certificate, scaled, targets, family.rounding_upper(scale), offset, options, outlook,
     )  # fmt: skip
 
 
@@ -246,14 +251,20 @@ class _Family:
     ) -> None:
         self._base, self._bounds, self._X, self._y = base, bounds, X, y
         self._form, self._loss = form, loss
-        self._start = evaluate_approx(bounds.network, X).detach()
+        # On the distinct rows: in a batch, equal rows may come out an ulp apart.
+        self._start = evaluate_approx(bounds.network, bounds.rows.inputs).detach()
 
     def at(self, scale: float) -> tuple[nn.Sequential, Tensor]:
         """The model scaled by c, and its targets."""
         scaled = nn.Sequential(copy.deepcopy(self._base), Scale(scale))
         if self._form == "antisymmetric":
             return scaled, self._y.clone()
-        return scaled, self._y + scale * self._start.reshape(self._y.shape)
+        return scaled, self._shifted(scale)[self._bounds.rows.inverse].reshape(self._y.shape)
+
+    def _shifted(self, scale: float) -> Tensor:
+        """Targets of the distinct rows for the offset form."""
+        targets = self._bounds.rows.targets
+        return targets + scale * self._start.reshape(targets.shape)
 
     def certified(self, scale: float, say: Progress) -> Certificate:
         say(f"certify at c = {scale:.6g}")
@@ -262,8 +273,8 @@ class _Family:
 
     def smallest(self, threshold: float, say: Progress) -> tuple[float | None, Certificate]:
         """The smallest scale tried that is certified: upward in growing strides, then bisected."""
-        failed, stride = threshold, FIRST_STRIDE
-        scale = max(threshold, 2.0**-200) * (1.0 + stride)
+        failed, stride = max(threshold, SCALE_FLOOR), FIRST_STRIDE
+        scale = failed * (1.0 + stride)
         answer = self.certified(scale, say)
         tries = 0
         while answer.status != "PROVED":
@@ -282,17 +293,13 @@ class _Family:
                 failed = middle
         return scale, answer
 
-    def rounding_upper(self, scale: float, targets: Tensor) -> float:
+    def rounding_upper(self, scale: float) -> float:
         """``|targets - (y + c F(w0))|`` over the distinct rows and their multiplicities."""
         if self._form == "antisymmetric":
             return 0.0
         state, rows = self._bounds.state, self._bounds.rows
         shifted = Ball.exact(rows.targets) + state.h[-1] * scale
-        used = torch.empty_like(rows.targets)
-        position = {tuple(x): i for i, x in enumerate(rows.inputs.tolist())}
-        for x, t in zip(self._X.double().tolist(), targets.reshape(len(targets), -1), strict=True):
-            used[position[tuple(x)]] = t
-        difference = (shifted - Ball.exact(used)) * state.root.reshape(-1, 1)
+        difference = (shifted - Ball.exact(self._shifted(scale))) * state.root.reshape(-1, 1)
         return float(norm_upper(difference.magnitude_upper()))
 
 

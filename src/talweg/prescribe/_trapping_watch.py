@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from talweg._errors import InputError
 from talweg.network import (
     ConflictingRows,
     JacobianLipschitz,
@@ -147,6 +148,62 @@ class TrappingWatch:
         if smallest <= 0.0:
             return math.inf
         return 2.0 * self._lipschitz * norm / smallest
+
+
+class FixedPart:
+    """What training must leave alone, so that the trained parameters alone make an iterate.
+
+    Args:
+        model: The model before its first step.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._alive = _named_tensors(model)  # no id in the layout is given to another tensor
+        self._layout = _layout(model)
+        self._values = [(name, t, t.detach().clone()) for name, t in _fixed_tensors(model)]
+
+    def require_unchanged(self, step: int) -> None:
+        """Refuse a step that touched it; after every step, as a change may be undone by the next.
+
+        Args:
+            step: Steps taken, for the message.
+
+        Raises:
+            InputError: A frozen parameter or a buffer has other values, or the module has other
+                parameters, buffers or ``requires_grad`` flags.
+        """
+        if _layout(self._model) != self._layout:
+            raise InputError(
+                "the training step of train_until_proved() must leave the module's parameters, "
+                f"buffers and requires_grad flags as they are; step {step:,} replaced, froze or "
+                "thawed some. Do that between two calls, and change values in place."
+            )
+        for name, tensor, before in self._values:
+            if not torch.equal(tensor, before):
+                raise InputError(
+                    "the training step of train_until_proved() must change nothing but parameters "
+                    f"with requires_grad; step {step:,} changed {name!r}, a frozen parameter or a "
+                    "buffer. Call requires_grad_() on it before, or leave it alone."
+                )
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Write the values back."""
+        for _, tensor, before in self._values:
+            tensor.copy_(before)
+
+
+def _named_tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
+    return [*model.named_parameters(), *model.named_buffers()]
+
+
+def _fixed_tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
+    return [(name, t) for name, t in _named_tensors(model) if not t.requires_grad]
+
+
+def _layout(model: nn.Module) -> list[tuple[str, int, bool]]:
+    return [(name, id(t), t.requires_grad) for name, t in _named_tensors(model)]
 
 
 def copied(parameters: list[nn.Parameter]) -> Iterate:

@@ -23,6 +23,7 @@ from talweg._errors import InputError
 from talweg.certificate import Certificate, certify
 from talweg.prescribe._outlook import DEFAULT_STEPS, Outlook, outlook_approx, residual_loss
 from talweg.prescribe._trapping_watch import (
+    FixedPart,
     Iterate,
     TrapCheck,
     TrappingWatch,
@@ -124,7 +125,9 @@ def train_until_proved(
         scheduler: A learning rate scheduler, or a function of the optimiser that makes one;
             stepped after each step.
         step: Instead of an optimiser, a function that takes one training step on the module it is
-            given, in place; a copy is trained.
+            given, in place; a copy is trained. It may change parameters with requires_grad only:
+            frozen parameters and buffers are no part of an iterate (refused), nor are numbers kept
+            as attributes (not looked for).
         max_steps: At most so many steps.
         check_every: Steps between checks of the criterion; fewer where the iterates of one
             interval would fill more than 512 MiB.
@@ -137,7 +140,7 @@ def train_until_proved(
         The trapping time, the certificate, and the trained model.
 
     Raises:
-        InputError: An argument is malformed.
+        InputError: An argument is malformed, or a step changed frozen parameters or buffers.
         UnsupportedModelError: The model cannot be read.
     """
     call = "train_until_proved"
@@ -166,7 +169,8 @@ def train_until_proved(
     answer: Certificate = first
     window: list[Iterate] = []
     taken = 0
-    with _gradients_kept(parameters), _last_iterate_kept(parameters, window):
+    fixed = FixedPart(trained)
+    with _gradients_kept(parameters), _last_iterate_kept(parameters, window, fixed):
         while taken < max_steps:
             window.clear()
             window.append(copied(parameters))
@@ -174,6 +178,7 @@ def train_until_proved(
             while taken < max_steps and taken - start < every:
                 advance()
                 taken += 1
+                fixed.require_unchanged(taken)
                 window.append(copied(parameters))
             last = checks[-1]
             checks.append(watcher.check(trained, taken, last))
@@ -301,13 +306,16 @@ def _gradients_kept(parameters: list[nn.Parameter]) -> Iterator[None]:
 
 
 @contextmanager
-def _last_iterate_kept(parameters: list[nn.Parameter], window: list[Iterate]) -> Iterator[None]:
+def _last_iterate_kept(
+    parameters: list[nn.Parameter], window: list[Iterate], fixed: FixedPart
+) -> Iterator[None]:
     """After an error or Ctrl-C, leave the last complete iterate in the module."""
     try:
         yield
     except BaseException:
         if window:
             restore(parameters, window[-1])
+            fixed.restore()
         raise
 
 

@@ -18,10 +18,15 @@ from talweg._errors import InputError
 from talweg.enclosure import Interval
 from talweg.theory._arb import float_above, float_below, log_normal_box_lower, log_normal_tail_lower
 from talweg.theory._arguments import assumed_names, positive
-from talweg.theory._positive_initialisation import PositiveNetwork, explicit_output_entry
+from talweg.theory._positive_initialisation import (
+    PositiveNetwork,
+    explicit_output_entry,
+    input_premises,
+)
 from talweg.theory._verdict import Hypothesis, Verdict, decide
 
 SOURCE = "P3 (chatterjee2022, thm 2.8)"
+PREMISES = ("gram_eigenvalue_lower", "input_entry_upper", "initial_loss_upper")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,8 @@ def lecun_initialisation_converges_with_probability(
         P >= prod_{l=2}^{L-1} [Phi(high sqrt(d_{l-1})) - Phi(low sqrt(d_{l-1}))]^{d_l d_{l-1}}
             * [1 - Phi(A sqrt(d_{L-1}))]^{d_{L-1}},     A = A(low, high) of P1,
 
-    over the weights: W_1 = 0, zero biases, entries of W_2..W_L independent N(0, 1/fan_in).
+    over the weights: W_1 = 0, zero biases, entries of W_2..W_L independent N(0, 1/fan_in). W_1 is
+    trained.
 
     Any box is valid, so the supremum over boxes is bounded by any search: see
     `likeliest_lecun_box_approx`. The flow converges (epsilon = 0), and with epsilon in (0, 1)
@@ -72,21 +78,22 @@ def lecun_initialisation_converges_with_probability(
         high: upper end, > low; None for L = 2.
         epsilon: as in `explicit_output_entry`.
         radius: as in `explicit_output_entry`; None: low / 2, and the best one for L = 2.
-        assumed: premises only assumed, out of `gram_eigenvalue_lower`, `initial_loss_upper`.
+        assumed: premises only assumed, out of `gram_eigenvalue_lower`, `input_entry_upper`,
+            `initial_loss_upper`. The box is none: that the hidden entries lie in it is the event
+            whose probability is bounded.
 
     Returns:
-        PROVED with the probability, or UNDECIDED naming `gram_eigenvalue_lower`,
-        `initial_loss_upper`, `output_entry` (no finite A) or `probability` (below every float).
+        PROVED with the probability, or UNDECIDED naming a premise, `output_entry` (no finite A) or
+        `probability` (below every float).
 
     Raises:
         InputError: a box given at L = 2 or missing above, low >= high, low <= 0.
     """
     call = "lecun_initialisation_converges_with_probability"
     boxed = _boxed(network, low, high, call)
-    trusted = assumed_names(assumed, ("gram_eigenvalue_lower", "initial_loss_upper"), call)
+    trusted = assumed_names(assumed, PREMISES, call)
     hypotheses = [
-        Hypothesis.above("gram_eigenvalue_lower", "lambda_min(<x_i, x_j> / n) >= value > 0",
-                         network.gram_eigenvalue_lower, 0.0),
+        *input_premises(network),
         Hypothesis.known("initial_loss_upper", "0 <= S(w0) <= value < inf",
                          network.initial_loss_upper),
     ]  # fmt: skip
@@ -100,8 +107,10 @@ def lecun_initialisation_converges_with_probability(
         return decide(SOURCE, hypotheses, trusted)
     log_probability = _log_probability_lower(boxed, entry)
     hypotheses.append(
-        Hypothesis.above("probability", "log P >= value > -inf", log_probability, -math.inf)
-    )
+        Hypothesis.above("probability",
+                         "log P >= value > -inf for independent N(0, 1/fan_in) in W_2..W_L",
+                         log_probability, -math.inf)
+    )  # fmt: skip
 
     def conclusion() -> ConvergenceProbability:
         return ConvergenceProbability(

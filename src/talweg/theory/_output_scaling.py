@@ -84,7 +84,8 @@ def scaled_output_converges(
 
     Returns:
         PROVED with the numbers of T11 for F_c, or UNDECIDED naming the hypothesis: a premise,
-        `scale` (its missing factor is threshold / c), or one of T11's.
+        `scale` (its missing factor is threshold / c), or one of T11's for F_c: a premise again
+        where c times its bound overflows or underflows.
 
     Raises:
         InputError: NaN, a negative norm, a scale or a step that is not finite and positive, an
@@ -110,7 +111,8 @@ def scaled_output_converges(
     inner = squared_loss_converges(
         r0, _scaled(base, c), scaled_norm, loss=loss, step_size=step_size
     )
-    hypotheses += [h for h in inner.hypotheses if h.name not in PREMISES]
+    # Premises hold at c = 1; one fails here only where c times a bound leaves the range of floats.
+    hypotheses += [h for h in inner.hypotheses if h.name not in PREMISES or not h.holds]
     if inner.conclusion is None:
         return decide(SOURCE, hypotheses, trusted)
     proved = OutputScaling(c, threshold, inner.conclusion)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from talweg._errors import InputError
 from talweg.enclosure import Interval
@@ -28,7 +28,8 @@ from talweg.theory._verdict import Hypothesis, Verdict, decide
 
 SOURCE = "P1 (chatterjee2022, thm 2.1)"
 PREMISES = (
-    "gram_eigenvalue_lower", "hidden_low", "output_entry_lower", "initial_gap_upper", "smoothness",
+    "gram_eigenvalue_lower", "input_entry_upper", "hidden_low", "hidden_high",
+    "output_entry_lower", "initial_loss_upper",
 )  # fmt: skip
 
 
@@ -39,7 +40,7 @@ class PositiveNetwork:
         F(x) = W_L h_{L-1},   h_l = sigma_l(W_l h_{l-1} + b_l),   sigma_l(0) = 0,   sigma_l' > 0,
 
     and S(w) = mean of (F(x_i) - y_i)^2 over n samples, whose value at the start is mean y_i^2.
-    Networks without biases are covered.
+    W_1 is trained; other parameters may be frozen. Networks without biases are covered.
 
     Args:
         inputs: d, the number of features.
@@ -159,18 +160,19 @@ def positive_initialisation_flow_converges(
         and the criterion is 4 S(w0) < R^2 alpha.
 
     Source: chatterjee2022 theorem 2.1. The entries of W_L enter as A - R, which is at least the A/2
-    of the explicit formula; so entries above `explicit_output_entry` always suffice.
+    of the explicit formula; so entries above `explicit_output_entry` always suffice. The start has
+    W_1 = 0 and biases 0, and W_1 is trained.
 
     Args:
         network: the ingredients.
         output_entry_lower: A, lower bound of every entry of W_L.
         radius: as in `explicit_output_entry`.
-        assumed: premises only assumed, out of `gram_eigenvalue_lower`, `hidden_low`,
-            `output_entry_lower`, `initial_gap_upper`.
+        assumed: premises only assumed, out of `gram_eigenvalue_lower`, `input_entry_upper`,
+            `hidden_low`, `hidden_high`, `output_entry_lower`, `initial_loss_upper`.
 
     Returns:
-        PROVED with the numbers of T2 on S, or UNDECIDED naming `gram_eigenvalue_lower`,
-        `hidden_low`, `output_entry_lower`, `downstream`, or a hypothesis of T2.
+        PROVED with the numbers of T2 on S, or UNDECIDED naming a premise, `downstream`, or a
+        hypothesis of T2.
 
     Raises:
         InputError: NaN, an output entry of +inf, a radius that is not positive or not below b_min.
@@ -182,7 +184,7 @@ def positive_initialisation_flow_converges(
         return decide(SOURCE, hypotheses, trusted)
     inner = gradient_flow_converges_in_ball(network.initial_loss_upper, profile)
     found = inner.conclusion
-    hypotheses += inner.hypotheses
+    hypotheses += _named_for_the_loss(inner.hypotheses)
     return decide(SOURCE, hypotheses, trusted, None if found is None else lambda: found)
 
 
@@ -200,7 +202,7 @@ def positive_initialisation_descends(
 
     The criterion is ``4 S(w0) < (1 - eps)^2 R^2 alpha`` with the alpha of the flow, the step
     ``eta <= 2 eps / M``. Some such M always exists, because S is C^2 on a compact ball; its value
-    is the caller's.
+    is the caller's. The start has W_1 = 0 and biases 0, and W_1 is trained.
 
     Source: chatterjee2022 theorem 2.1; T1 in place of its theorem 1.2.
 
@@ -211,12 +213,12 @@ def positive_initialisation_descends(
         epsilon: in (0, 1).
         step_size: the step on S to verify; None asks for the largest certified one.
         radius: as in `explicit_output_entry`.
-        assumed: premises only assumed, out of `gram_eigenvalue_lower`, `hidden_low`,
-            `output_entry_lower`, `initial_gap_upper`, `smoothness`.
+        assumed: premises only assumed, out of `gram_eigenvalue_lower`, `input_entry_upper`,
+            `hidden_low`, `hidden_high`, `output_entry_lower`, `initial_loss_upper`, `smoothness`.
 
     Returns:
-        PROVED with the numbers of T1 on S, or UNDECIDED naming `gram_eigenvalue_lower`,
-        `hidden_low`, `output_entry_lower`, `downstream`, or a hypothesis of T1.
+        PROVED with the numbers of T1 on S, or UNDECIDED naming a premise, `downstream`, or a
+        hypothesis of T1.
 
     Raises:
         InputError: NaN, an output entry of +inf, epsilon outside (0, 1), a radius that is not
@@ -224,7 +226,7 @@ def positive_initialisation_descends(
     """
     call = "positive_initialisation_descends"
     hypotheses, profile = _steepness(network, output_entry_lower, radius, epsilon, call)
-    trusted = assumed_names(assumed, PREMISES, call)
+    trusted = assumed_names(assumed, (*PREMISES, "smoothness"), call)
     inner = gradient_descent_converges_in_ball(
         network.initial_loss_upper,
         Profile.constant(0.0, 1.0) if profile is None else profile,
@@ -235,7 +237,7 @@ def positive_initialisation_descends(
     if profile is None:
         return decide(SOURCE, hypotheses, trusted)
     found = inner.conclusion
-    hypotheses += inner.hypotheses
+    hypotheses += _named_for_the_loss(inner.hypotheses)
     return decide(SOURCE, hypotheses, trusted, None if found is None else lambda: found)
 
 
@@ -247,13 +249,14 @@ def _steepness(
     share = _share(epsilon, call)
     low = network.hidden_low
     hypotheses = [
-        Hypothesis.above("gram_eigenvalue_lower", "lambda_min(<x_i, x_j> / n) >= value > 0",
-                         network.gram_eigenvalue_lower, 0.0),
-    ]  # fmt: skip
-    if low is not None:
-        hypotheses.append(
-            Hypothesis.above("hidden_low", "entries of W_2..W_(L-1) >= value > 0", low, 0.0)
-        )
+        *input_premises(network),
+    ]
+    if low is not None and network.hidden_high is not None:
+        hypotheses += [
+            Hypothesis.above("hidden_low", "entries of W_2..W_(L-1) >= value > 0", low, 0.0),
+            Hypothesis.known("hidden_high", "entries of W_2..W_(L-1) <= value < inf",
+                             network.hidden_high),
+        ]  # fmt: skip
     if not all(h.holds for h in hypotheses):
         return hypotheses, None
     if radius is None:
@@ -274,6 +277,31 @@ def _steepness(
     units = Interval.point(network.gram_eigenvalue_lower) * network.widths[0]
     steepness = 2.0 * units.sqrt() * (Interval.point(a) - r) * p
     return hypotheses, Profile.constant(max(steepness.lo, 0.0), r)
+
+
+def input_premises(network: PositiveNetwork) -> list[Hypothesis]:
+    """The premises of P1 on the inputs and on the layer that reads them.
+
+    Args:
+        network: the ingredients.
+    """
+    return [
+        Hypothesis.above("gram_eigenvalue_lower",
+                         "W_1 is trained, lambda_min(<x_i, x_j> / n) >= value > 0 (with b_1 "
+                         "trained: of (<x_i, x_j> + 1) / n)", network.gram_eigenvalue_lower, 0.0),
+        Hypothesis.known("input_entry_upper",
+                         "W_1 = 0 and biases 0 at w0, |entries of the inputs| <= value < inf",
+                         network.input_entry_upper),
+    ]  # fmt: skip
+
+
+def _named_for_the_loss(hypotheses: Iterable[Hypothesis]) -> list[Hypothesis]:
+    """Those of T1 or T2 on S >= 0, where the gap to f* = 0 is the loss, under P1's own name."""
+    return [
+        replace(h, name="initial_loss_upper", statement="0 <= S(w0) <= value < inf")
+        if h.name == "initial_gap_upper" else h
+        for h in hypotheses
+    ]  # fmt: skip
 
 
 def _entry(network: PositiveNetwork, share: Interval, radius: float) -> ExplicitOutputEntry:

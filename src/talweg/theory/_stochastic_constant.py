@@ -52,7 +52,8 @@ class NoiseFloor:
         loss_rate_upper: the rate.
         one_minus_rate_lower: 2 mu eta (1 - L eta / 2) from below.
         injected_upper: L eta^2 s^2 / 2, what the noise adds in one step.
-        floor_upper: injected / (1 - rate); no more than L eta s^2 / (2 mu) for eta <= 1/L.
+        floor_upper: injected / (1 - rate), rounded up. The number that it bounds is at most
+            L eta s^2 / (2 mu) for eta <= 1/L; up to rounding, so is this one.
         steps_to_floor_upper: from this step on E D_t <= 2 floor; whole, inf without noise.
     """
 

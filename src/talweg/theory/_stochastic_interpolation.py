@@ -53,7 +53,8 @@ class MinibatchConstants:
     Attributes:
         initial_loss_upper: f(w0) = 1/2 |r_0|^2.
         pl_lower: mu = s(R)^2.
-        smoothness_upper: L = sigma_max^2 + beta (|r_0| + sigma_max R).
+        smoothness_upper: L = sigma_max^2 + beta (|r_0| + sigma_max R); grad f is L-Lipschitz and
+            |grad f|^2 <= 2 L f.
         batch_smoothness_upper: L_B, with |grad f_B|^2 <= 2 L_B f_B for every batch.
         radius: R.
     """
@@ -78,8 +79,9 @@ def stochastic_descent_interpolates(
 ) -> Verdict[StochasticConvergence]:
     """Stochastic gradient descent converges linearly inside a ball, with high probability (T10).
 
-    Batches are fresh and i.i.d., E f_B = f, f_B >= 0. On the whole ball B(w0, R): f is L-smooth,
-    1/2 |grad f|^2 >= mu f, |grad f|^2 <= 2 L f and |grad f_B|^2 <= 2 L_B f_B. If
+    Batches are fresh and i.i.d., with E f_B = f. On the whole ball B(w0, R), for every batch:
+    f_B >= 0, |grad f_B|^2 <= 2 L_B f_B, 1/2 |grad f|^2 >= mu f, grad f is L-Lipschitz, and
+    |grad f|^2 <= 2 L f, which smoothness on a ball does not imply. If
 
         eta <= mu / (L L_B),     2 sqrt(2 L_B f(w0)) / ((2 mu - eta L L_B) R) <= p,
 
@@ -92,8 +94,10 @@ def stochastic_descent_interpolates(
     Args:
         initial_loss_upper: upper bound of f(w0).
         pl_lower: mu.
-        smoothness_upper: L, on the whole ball and not only where f <= f(w0): SGD leaves that set.
-        batch_smoothness_upper: L_B, for every batch.
+        smoothness_upper: L, for both of its inequalities, on the whole ball and not only where
+            f <= f(w0): SGD leaves that set.
+        batch_smoothness_upper: L_B, for every batch; the premise of this name also says that the
+            batches are i.i.d., f_B >= 0 and E f_B = f.
         radius: R, > 0, finite.
         failure_probability: p in (0, 1), the risk of leaving the ball that is accepted; no
             default, because it is the user's.
@@ -128,8 +132,11 @@ def stochastic_descent_interpolates(
     hypotheses = [
         Hypothesis.known("initial_loss_upper", "0 <= f(w0) <= value < inf", f0),
         Hypothesis.above("pl_lower", "1/2 |grad f|^2 >= value f on B(w0, R), value > 0", mu, 0.0),
-        Hypothesis.known("smoothness_upper", "f is value-smooth on B(w0, R), value < inf", smooth),
+        Hypothesis.known("smoothness_upper",
+                         "grad f is value-Lipschitz and |grad f|^2 <= 2 value f on B(w0, R), "
+                         "value < inf", smooth),
         Hypothesis.known("batch_smoothness_upper",
+                         "batches are fresh and i.i.d., E f_B = f, and f_B >= 0, "
                          "|grad f_B|^2 <= 2 value f_B on B(w0, R), value < inf", batch),
     ]  # fmt: skip
     if not all(h.holds for h in hypotheses):

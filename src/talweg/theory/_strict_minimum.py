@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from talweg._errors import InputError
 from talweg.enclosure import Interval
 from talweg.theory._arguments import (
     assumed_names,
@@ -135,7 +136,7 @@ def gradient_descent_reaches_strict_minimum(
 
     Raises:
         InputError: NaN, a negative norm, epsilon outside (0, 1), a radius or step that is not
-            finite and positive.
+            finite and positive, or M < m, which no loss has: M >= |D^2 f(w0)| >= m.
     """
     call = "gradient_descent_reaches_strict_minimum"
     g = upper_bound(gradient_norm_upper, "gradient_norm_upper", call)
@@ -143,6 +144,7 @@ def gradient_descent_reaches_strict_minimum(
     ball = positive(radius, "radius", call)
     share = fraction(epsilon, "epsilon", call)
     trusted = assumed_names(assumed, (*PREMISES, "smoothness"), call)
+    _refuse_smoothness_below(smoothness.upper(ball), m, call)
     hypotheses = _criterion(g, m, ball, share, "|grad f(w0)| < (1 - eps) m R")
     if not all(h.holds for h in hypotheses):
         return decide(SOURCE, hypotheses, trusted)
@@ -152,6 +154,9 @@ def gradient_descent_reaches_strict_minimum(
     descent = gradient_descent_converges_in_ball(
         minimum.gap_upper, steepness, smoothness, epsilon=share, step_size=step_size
     )
+    for h in descent.hypotheses:
+        if h.name == "smoothness":  # the M of a smaller ball, which is the one in use
+            _refuse_smoothness_below(h.value, m, call)
     # T1's own criterion is the one above up to rounding; its other hypotheses come along
     inner = [
         h for h in descent.hypotheses if h.name in ("smoothness", "rate_positive", "step_size")
@@ -251,6 +256,15 @@ def _criterion(g: float, m: float, ball: float, epsilon: float, statement: str) 
         return premises
     room = ((1.0 - Interval.point(epsilon)) * m * ball).lo
     return [*premises, Hypothesis.below("criterion", statement, g, room)]
+
+
+def _refuse_smoothness_below(smoothness: float, m: float, call: str) -> None:
+    if smoothness < m:
+        raise InputError(
+            f"`curvature_lower` of {call}() must be at most `smoothness`, because m <= "
+            f"lambda_min(D^2 f(w0)) <= |D^2 f(w0)| <= M; got {m!r} against {smoothness!r}. "
+            "One of the two is not the bound its name promises."
+        )
 
 
 def _located(g: float, m: float, ball: float) -> StrictMinimum:

@@ -13,7 +13,7 @@ from talweg.theory._smooth_pl import SmoothPLConvergence, smooth_pl_descent_conv
 from talweg.theory._verdict import Hypothesis, Verdict, decide
 
 SOURCE_NEARBY = "E3, a strict saddle nearby (lecture)"
-SOURCE_STUCK = "E3, plain gradient descent on the stable manifold (lecture)"
+SOURCE_STUCK = "E3, plain gradient descent on a stable manifold (lecture)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,8 @@ def descent_stuck_at_saddle(
     Let V be an affine subspace with grad f(w) parallel to V for every w in V, f on V L-smooth and
     mu-PL with infimum m, and lambda_min(D^2 f) <= -gamma < 0 wherever f = m on V. From w0 in V the
     iterates of w+ = w - eta grad f(w), 0 < eta < 2/L, stay in V and converge to such a point: they
-    never escape, however long they run. Every point of V belongs to the saddle's stable manifold.
+    never escape, however long they run. Every point of V belongs to a saddle's stable manifold;
+    where f = m at more than one point of V, the limit depends on the start.
 
     Source: E3; E1 on V; proof in docs/theory/E3.md.
 

@@ -249,7 +249,7 @@ def _draw(section: Section, rows: Sequence[dict[str, object]]) -> None:
             own = [r for r in rows if r["activation"] == Setting(2, 1, slope).activation]
             for key, marker, label in (
                 ("formula", "s", "explicit formula, best radius"), ("certified", "o", "certified"),
-                ("works", "v", "smallest that works"),
+                ("works", "v", "smallest tried that works"),
             ):  # fmt: skip
                 axes.semilogy([float(str(r[key])) for r in own], marker, label=label)
             axes.set_xticks(range(len(own)), [f"{r['depth']}\n{r['width']}" for r in own])

@@ -139,7 +139,8 @@ def _figure(section: Section, means: list[dict[str, Any]]) -> None:
         ticks = sorted({r["width"] for r in means})[:: 1 if len(first) < 5 else 2]
         every = [r["mu"] for r in means]
         axes[1].set_ylim(0.3 * min(every), 3.0 * max(every))
-        axes[0].set_ylim(top=5.0 * max(r["bound"] for r in means))  # room for the legend
+        strongest, largest = min(r["attack"] for r in means), max(r["bound"] for r in means)
+        axes[0].set_ylim(0.3 * strongest, 5.0 * largest)  # room for the legend
         titles = ("|D^2F| at initialisation", "mu = lambda_min(K), verified", "|K_T - K_0| / |K_0|")
         for axis, title in zip(axes, titles, strict=True):
             axis.set(xscale="log", yscale="log", xlabel="width", title=title)
