@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any, get_args
 
@@ -18,6 +19,7 @@ from talweg.optim import (
     LinearModelLoss,
     LinearNetworkGD,
     StepRule,
+    _linear_network,
     enclosed_point,
     gap_upper,
     imbalance,
@@ -215,6 +217,147 @@ def test_moved_weights_restart_the_gap() -> None:
     assert optimiser.certificates[-1].gap_upper >= problem.initial_gap * (1.0 - 1e-12)
 
 
+def test_product_of_contractions_ends_when_the_weights_are_moved() -> None:
+    problem = small("squared")
+    factors = (problem.first.clone(), problem.second.clone())
+    optimiser = LinearNetworkGD(factors, problem.loss)
+    assert optimiser.certified_contraction_upper == 1.0
+    for _ in range(5):
+        optimiser.step()
+    claimed = optimiser.certified_contraction_upper
+    last = problem.loss.value(factors[0] @ factors[1]) - problem.infimum
+    assert last <= claimed * problem.initial_gap * (1.0 + 1e-9) < problem.initial_gap
+    kept = factors[0].clone()
+    factors[0].mul_(50.0)
+    assert optimiser.certified_contraction_upper == math.inf  # read before the next step
+    factors[0].copy_(kept)
+    assert optimiser.certified_contraction_upper == claimed
+    factors[0].mul_(50.0)
+    optimiser.step()
+    moved = problem.loss.value(factors[0] @ factors[1]) - problem.infimum
+    assert moved > claimed * problem.initial_gap  # so a finite product would be false
+    assert optimiser.certificates[-1].contraction_upper <= 1.0
+    for _ in range(3):
+        assert optimiser.certified_contraction_upper == math.inf
+        optimiser.step()
+
+
+def test_product_of_contractions_needs_every_step_and_every_certificate() -> None:
+    problem = small("squared")
+    factors = (problem.first.clone(), problem.second.clone())
+    optimiser = LinearNetworkGD(factors, problem.loss, certify=False)
+    optimiser.step()
+    assert optimiser.certified_contraction_upper == math.inf
+    factors = (problem.first.clone(), problem.second.clone())
+    optimiser = LinearNetworkGD(factors, problem.loss)
+    for _ in range(4):
+        optimiser.step()
+    claimed = optimiser.certified_contraction_upper
+    optimiser.certificates.clear()
+    assert optimiser.certified_contraction_upper == claimed
+
+
+def test_loss_keeps_its_own_data() -> None:
+    g = torch.Generator().manual_seed(2)
+    x, y = (torch.randn(6, k, generator=g, dtype=torch.float64) for k in (3, 2))
+    w = torch.randn(3, 2, generator=g, dtype=torch.float64)
+    loss = LinearModelLoss(x, y.requires_grad_())
+    before, constants = loss.value(w), loss.constants.conclusion
+    assert constants is not None
+    x.mul_(1e-2)
+    y.detach().add_(30.0)
+    assert loss.value(w) == before
+    assert not loss.targets.requires_grad
+    smallest = float(torch.linalg.svdvals(loss.inputs)[-1])
+    assert constants.pl_lower == pytest.approx(smallest**2)
+
+
+def test_steps_lost_in_rounding_claim_nothing() -> None:
+    problem = small("huber")
+    optimiser = LinearNetworkGD((problem.first.clone(), problem.second.clone()), problem.loss)
+    for _ in range(120):
+        optimiser.step()
+    lost = [c for c in optimiser.certificates if c.decrease_lower < 0.0]
+    assert lost  # the run reached the end of float64
+    for c in lost:
+        assert c.descent_constant_lower == -math.inf
+        assert c.contraction_upper == c.pl_contraction_upper == math.inf
+    for c in optimiser.certificates:
+        if c.decrease_lower >= 0.0:
+            assert c.descent_constant_lower >= 0.0
+            assert max(c.contraction_upper, c.pl_contraction_upper) <= 1.0
+
+
+def number(x: float) -> Tensor:
+    return torch.tensor([[x]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("certify", [False, True])
+@pytest.mark.parametrize("rule", get_args(StepRule))
+@pytest.mark.parametrize(
+    ("kind", "first", "second", "ridge"),
+    [
+        ("huber", 1e80, 1e60, 1e-6),
+        ("squared", 1e160, 1e-3, 0.0),
+        ("squared", 1e80, 1e80, 0.0),
+        ("logistic", 1e-160, 1e100, 1e-3),
+    ],
+)
+def test_weights_at_the_end_of_the_range_are_stepped_or_kept(
+    kind: LinearLossKind, first: float, second: float, ridge: float, rule: StepRule, certify: bool
+) -> None:
+    target = 1.0 if kind == "logistic" else 2.0
+    loss = LinearModelLoss(number(1.0), number(target), kind, ridge=ridge)
+    factors = (number(first), number(second))
+    optimiser = LinearNetworkGD(factors, loss, rule=rule, certify=certify)
+    for _ in range(6):
+        before = [w.clone() for w in factors]
+        try:
+            optimiser.step()
+        except InputError:
+            assert all(torch.equal(a, b) for a, b in zip(factors, before, strict=True))
+        value = loss.value(factors[0] @ factors[1])
+        assert all(bool(w.isfinite().all()) for w in factors)
+        if math.isfinite(loss.value(before[0] @ before[1])):
+            assert math.isfinite(value)
+
+
+def test_a_candidate_without_a_finite_gain_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = small("squared")
+    factors = (problem.first.clone(), problem.second.clone())
+    optimiser = LinearNetworkGD(factors, problem.loss, certify=False)
+    monkeypatch.setattr(_linear_network.StepLine, "change", lambda self, eta: math.nan)
+    with pytest.raises(InputError, match="float64"):
+        optimiser.step()
+    assert torch.equal(factors[0], problem.first)
+    assert torch.equal(factors[1], problem.second)
+
+
+def test_a_failed_certification_puts_the_weights_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = small("squared")
+    factors = (problem.first.clone(), problem.second.clone())
+    optimiser = LinearNetworkGD(factors, problem.loss)
+
+    def fail(*_: object) -> float:
+        raise ArithmeticError
+
+    monkeypatch.setattr(_linear_network, "decrease_lower", fail)
+    with pytest.raises(ArithmeticError):
+        optimiser.step()
+    assert torch.equal(factors[0], problem.first)
+    assert torch.equal(factors[1], problem.second)
+    assert not optimiser.certificates
+    assert optimiser.certified_contraction_upper == 1.0
+
+
+@pytest.mark.parametrize("size", [1e160, 1e200])
+def test_imbalance_beyond_the_range_is_unknown(size: float) -> None:
+    large = torch.full((2, 2), size, dtype=torch.float64)
+    found = imbalance(large, torch.ones_like(large))
+    assert (found.largest_upper, found.negative_largest_upper) == (math.inf, math.inf)
+    assert (found.first_lower, found.second_lower) == (-math.inf, -math.inf)
+
+
 def test_malformed_arguments_are_refused_by_name() -> None:
     problem = small("squared")
     loss = problem.loss
@@ -225,6 +368,7 @@ def test_malformed_arguments_are_refused_by_name() -> None:
         ("targets", (x, y * math.inf), {}),
         ("kind", (x, y, "hinge"), {}),
         ("ridge", (x, y), {"ridge": -1.0}),
+        ("weight", (x, y), {"weight": Fraction(1, 3)}),
         ("weight", (x, y), {"weight": 0.0}),
         ("targets", (x, y, "logistic"), {}),
         ("targets", (x, y, "cross_entropy"), {}),

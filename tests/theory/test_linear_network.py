@@ -157,6 +157,34 @@ def test_each_hypothesis_of_a_step_is_refused_by_name() -> None:
         observed_step_contracts(2.0, 1.0)
 
 
+def test_a_certified_decrease_never_reads_as_growth() -> None:
+    observed = observed_step_contracts(1e-320, 1.0).conclusion
+    assert observed is not None
+    assert observed.contraction_upper <= 1.0
+    tiny = linear_network_step_decreases(quartic(1.0, 0.0, 0.0, 0.0), 1e-320, local_pl_lower=1e-3)
+    assert tiny.conclusion is not None
+    assert tiny.conclusion.contraction_upper <= 1.0
+    # a gradient of 0 gains nothing, even with other coefficients that promise it
+    still = quartic(0.0, -1.0, 0.0, 1.0)
+    assert names(linear_network_step_decreases(still, 0.5, local_pl_lower=1.0)) == ["decrease"]
+
+
+def test_rate_of_not_lazy_is_that_of_its_step() -> None:
+    # a b = 1 from a = 2, b = 0: the rate of the step, and a hundredth of the step is slower
+    verdict = linear_network_converges_not_lazy(
+        0.5, Imbalance(4.0, 0.0, 4.0, -math.inf), 2.0, pl_lower=1.0, smoothness_upper=1.0,
+        epsilon=0.5,
+    )  # fmt: skip
+    c = verdict.conclusion
+    assert c is not None
+    for share, holds in ((1.0, True), (0.01, False)):
+        eta, a, b = share * c.step_size, 2.0, 0.0
+        r = a * b - 1.0
+        after = 0.5 * ((a - eta * r * b) * (b - eta * a * r) - 1.0) ** 2
+        assert (after <= c.loss_rate_upper * 0.5) is holds
+        assert after <= (1.0 - share * c.one_minus_rate_lower) * 0.5
+
+
 def test_each_hypothesis_of_not_lazy_is_refused_by_name() -> None:
     def d3(gap: float = 0.02, balance: Imbalance = BALANCE, norm: float = 0.5,
            **changed: float) -> Verdict[object]:  # fmt: skip
@@ -206,6 +234,15 @@ def test_losses_in_closed_form_and_refused_by_name() -> None:
     ).conclusion
     assert both is not None
     assert both.pl_lower == 0.25  # outside the row space only the ridge bends
+    # nothing said of the shape: X = (1, 0), W = (0, 1)^T has |G|^2 / 2 = ridge (l - l*) exactly
+    unsaid = linear_model_loss_is_pl("squared", 1.0, data_sigma_lower=1.0, ridge=0.01).conclusion
+    assert unsaid is not None
+    assert (unsaid.pl_lower, unsaid.convexity_lower) == (0.01, 0.01)
+    tall = linear_model_loss_is_pl(
+        "squared", 1.0, data_sigma_lower=1.0, ridge=0.01, full_column_rank=True
+    ).conclusion
+    assert tall is not None
+    assert tall.convexity_lower == tall.pl_lower == pytest.approx(1.01)
     for kind in ("huber", "logistic", "cross_entropy"):
         assert names(linear_model_loss_is_pl(kind, 1.0, data_sigma_lower=1.0)) == ["pl_lower"]  # type: ignore[arg-type]
     assert names(linear_model_loss_is_pl("huber", math.inf, ridge=1.0)) == ["data_norm_upper"]

@@ -33,6 +33,9 @@ class LinearModelLoss:
         ridge: >= 0; D4 needs it positive for all kinds but the squared one.
         weight: > 0, 1/n for the mean over samples. Floats are taken as exact.
 
+    The inputs and targets are copied, so what is proved of the loss does not change with the
+    caller's tensors.
+
     Raises:
         InputError: another dtype, shapes that do not fit, entries that are not finite, an unknown
             kind, targets outside the kind's range, negative ridge, weight not positive.
@@ -57,10 +60,16 @@ class LinearModelLoss:
                 raise _refusal(name, "a float64 matrix with at least one entry", came)
             if not bool(t.isfinite().all()):
                 raise _refusal(name, "finite", "an infinity or NaN")
+            own = t.detach().clone(memory_format=torch.contiguous_format)
+            object.__setattr__(self, name, own)
         if len(self.inputs) != len(self.targets):
             raise _refusal("targets", f"a matrix of {len(self.inputs)} rows", len(self.targets))
         if self.kind not in get_args(LinearLossKind):
             raise _refusal("kind", "one of " + ", ".join(get_args(LinearLossKind)), self.kind)
+        for name in ("ridge", "weight"):
+            x = getattr(self, name)
+            if isinstance(x, bool) or not isinstance(x, (int, float)):
+                raise _refusal(name, "a float", type(x).__name__)
         if not 0.0 <= self.ridge < float("inf"):
             raise _refusal("ridge", "a finite number >= 0", self.ridge)
         if not 0.0 < self.weight < float("inf"):
@@ -173,13 +182,15 @@ class StepLine:
 
     def change(self, eta: float) -> float:
         """f(eta) - f(0), in floating point."""
-        w = self.product - eta * self.linear + eta**2 * self.quadratic
-        return self.loss.value_of(self.z - eta * self.za + eta**2 * self.zb, w) - self._start
+        square = eta * eta  # eta**2 would raise where it overflows
+        w = self.product - eta * self.linear + square * self.quadratic
+        return self.loss.value_of(self.z - eta * self.za + square * self.zb, w) - self._start
 
     def slope(self, eta: float) -> float:
         """d f / d eta, in floating point."""
-        w = self.product - eta * self.linear + eta**2 * self.quadratic
-        g = self.loss.output_gradient(self.z - eta * self.za + eta**2 * self.zb)
+        square = eta * eta
+        w = self.product - eta * self.linear + square * self.quadratic
+        g = self.loss.output_gradient(self.z - eta * self.za + square * self.zb)
         along = float((g * (2.0 * eta * self.zb - self.za)).sum())
         return along + self.loss.ridge * float(
             (w * (2.0 * eta * self.quadratic - self.linear)).sum()

@@ -26,11 +26,7 @@ from talweg.optim._linear_network_enclosures import (
     linear_network_bounds,
 )
 from talweg.optim._linear_network_steps import RuleState, Situation, StepRule, candidates
-from talweg.theory import (
-    Status,
-    linear_network_is_locally_pl,
-    observed_step_contracts,
-)
+from talweg.theory import linear_network_is_locally_pl, observed_step_contracts
 
 DESCENT = 1e-3
 """A step is tried only if it gains this share of eta |grad f|^2 (Armijo's constant)."""
@@ -46,9 +42,11 @@ class LinearStepCertificate:
         gap_upper: f(w) - l* <= this.
         local_pl_lower: mu_t of D1 at w; 0 where no factor has full rank.
         gradient_square_upper: |grad f(w)|^2 <= this.
-        descent_constant_lower: c with f(w) - f(w+) >= c |grad f| |w+ - w| (T12's condition).
+        descent_constant_lower: c with f(w) - f(w+) >= c |grad f| |w+ - w| (T12's condition); -inf
+            where no decrease was shown.
         path_upper: |w+ - w| <= this.
-        contraction_upper: f(w+) - l* <= this (f(w) - l*), from the decrease and the gap.
+        contraction_upper: f(w+) - l* <= this (f(w) - l*), from the decrease and the gap; at most
+            1 where the decrease is certified, inf elsewhere.
         pl_contraction_upper: the same from mu_t alone, 1 - 2 mu_t decrease / |grad f|^2.
     """
 
@@ -85,7 +83,9 @@ class LinearNetworkGD(torch.optim.Optimizer):
         certificates: one `LinearStepCertificate` per step.
 
     Raises:
-        InputError: dtypes, shapes or an unknown rule; a loss without positive PL constant.
+        InputError: dtypes, shapes or an unknown rule; a loss without positive PL constant; in
+            `step`, weights so large or so small that no candidate step stays in float64. The
+            weights then stay as they were.
     """
 
     def __init__(
@@ -113,6 +113,7 @@ class LinearNetworkGD(torch.optim.Optimizer):
         self._last_gradient: tuple[Tensor, Tensor] | None = None
         self._point: Enclosed | None = None
         self._gap = math.inf
+        self._total = 1.0
 
     @property
     def factors(self) -> tuple[Tensor, Tensor]:
@@ -122,11 +123,18 @@ class LinearNetworkGD(torch.optim.Optimizer):
 
     @property
     def certified_contraction_upper(self) -> float:
-        """Upper bound of (f(w_k) - l*) / (f(w_0) - l*) over all steps so far (T12)."""
-        total = Interval.point(1.0)
-        for c in self.certificates:
-            total = Interval.point((total * Interval.point(c.contraction_upper)).hi)
-        return total.hi
+        """Upper bound of (f(w_k) - l*) / (f(w_0) - l*) over all steps so far (T12).
+
+        w_0 are the weights before the first step, w_k the present ones. It is inf, and stays so,
+        once a step was not certified or something other than `step` has moved the weights; the
+        single certificates keep their meaning.
+        """
+        if self._last_gradient is None:
+            return 1.0  # k = 0
+        point = self._point
+        if point is None or not _same(point, self.factors):
+            return math.inf
+        return self._total
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -149,9 +157,17 @@ class LinearNetworkGD(torch.optim.Optimizer):
         g1, g2 = gradient @ second.T, first.T @ gradient
         line = StepLine(self._loss, product, g1 @ second + first @ g2, g1 @ g2, gradient)
         square = line.gradient_square
+        if not math.isfinite(square) or not math.isfinite(line.start):
+            raise _out_of_range(f"the loss {line.start!r} and |grad f|^2 = {square!r}")
         if square > 0.0:
             at = self._situation(line, first, second, gradient, (g1, g2))
-            eta = self._take(at, (g1, g2), (first.clone(), second.clone()))
+            start = (first.clone(), second.clone())
+            try:
+                eta = self._take(at, (g1, g2), start)
+            except BaseException:
+                for target, w in zip(self.factors, start, strict=True):
+                    target.copy_(w)
+                raise
             state = self._memory
             state.count, state.step, state.gradient_square = state.count + 1, eta, square
             self._last_gradient = (g1, g2)
@@ -184,45 +200,61 @@ class LinearNetworkGD(torch.optim.Optimizer):
         """Try the rule's candidates in turn; keep the first whose gain is shown."""
         options = candidates(self._rule, at, self._memory)
         floor = 1e-14 * abs(at.line.start)  # below it a change of the float loss says nothing
+        known, gap = self._point, self._gap
+        first_step = known is None
+        continued = known is not None and _same(known, start)
+        if not continued:  # the first step, or the user moved the weights
+            known, gap = None, math.inf
         for number, option in enumerate(options):
             eta = option()
             last = number == len(options) - 1
-            gain = -at.line.change(eta)
-            if not last and gain < DESCENT * eta * at.line.gradient_square - floor:
+            if not 0.0 < eta < math.inf:
                 continue
-            self._write(eta, gradients, start)
+            gain = -at.line.change(eta)
+            required = DESCENT * eta * at.line.gradient_square - floor
+            # written so that NaN is refused; the last step needs no more than a finite gain
+            if not math.isfinite(gain) or not (last or gain >= required):
+                continue
+            moved = [w - eta * g for w, g in zip(start, gradients, strict=True)]
+            if not all(bool(w.isfinite().all()) for w in moved):
+                continue
+            for target, w in zip(self.factors, moved, strict=True):
+                target.copy_(w)
             if not self._certify:
-                break
-            certificate, after = self._certificate(at.line.loss, eta, start)
+                return eta
+            known = known or enclosed_point(at.line.loss, *start)
+            certificate, after = self._certificate(at.line.loss, eta, known, gap)
             if last or certificate.decrease_lower > 0.0:
+                factor = certificate.contraction_upper
+                unbroken = (continued or first_step) and max(self._total, factor) < math.inf
+                self._total = (
+                    (Interval.point(self._total) * Interval.point(factor)).hi
+                    if unbroken
+                    else math.inf
+                )
                 self.certificates.append(certificate)
                 self._point = after
-                self._gap = min(
-                    self._gap, (Interval.point(certificate.gap_upper)
-                                - max(certificate.decrease_lower, 0.0)).hi
-                ) if certificate.decrease_lower > 0.0 else math.inf  # fmt: skip
-                break
-        return eta
-
-    def _write(
-        self, eta: float, gradients: tuple[Tensor, Tensor], start: tuple[Tensor, Tensor]
-    ) -> None:
-        for target, w, g in zip(self.factors, start, gradients, strict=True):
-            target.copy_(w - eta * g)
+                self._gap = (
+                    Interval.point(certificate.gap_upper) - certificate.decrease_lower
+                ).hi if certificate.decrease_lower > 0.0 else math.inf  # fmt: skip
+                return eta
+        raise _out_of_range(f"none of {len(options)} candidate steps with a finite loss after it")
 
     def _certificate(
-        self, loss: LinearModelLoss, eta: float, start: tuple[Tensor, Tensor]
+        self, loss: LinearModelLoss, eta: float, before: Enclosed, known_gap: float
     ) -> tuple[LinearStepCertificate, Enclosed]:
-        before = self._point
-        if before is None or not all(
-            torch.equal(a, b) for a, b in zip((before.first, before.second), start, strict=True)
-        ):
-            before, self._gap = enclosed_point(loss, *start), math.inf  # the user moved the weights
-            self._point = before
+        """What the step from `before` to the present weights is sure to have gained.
+
+        Args:
+            loss: l.
+            eta: the step.
+            before: the point before it.
+            known_gap: bounds f - l* at `before` from the steps that led there; inf if unknown.
+        """
         after = enclosed_point(loss, *self.factors)
         decrease = decrease_lower(loss, before, after)
         mu = self._constants.pl_lower
-        gap = min(self._gap, gap_upper(loss, before.outputs, before.gradient, self._constants))
+        gap = min(known_gap, gap_upper(loss, before.outputs, before.gradient, self._constants))
         square = before.gradient_square.hi
         moved = [
             Interval.point(float(norm))
@@ -233,29 +265,38 @@ class LinearNetworkGD(torch.optim.Optimizer):
         ]
         path = (moved[0].square() + moved[1].square()).sqrt().hi
         local = linear_network_is_locally_pl(
-            linear_network_bounds(*start, tight_norms=False), pl_lower=mu
+            linear_network_bounds(before.first, before.second, tight_norms=False), pl_lower=mu
         ).conclusion
         mu_t = 0.0 if local is None else local.pl_lower
-        observed = observed_step_contracts(decrease, gap)
-        shown = observed.status is Status.PROVED and observed.conclusion is not None
-        gain = Interval.point(max(decrease, 0.0))
-        reach = (Interval.point(square).sqrt() * Interval.point(path)).hi
-        steepness = 2.0 * Interval.point(mu_t) * gain / Interval.point(square)
+        descent, contraction, pl_contraction = -math.inf, math.inf, math.inf
+        if decrease >= 0.0:
+            observed = observed_step_contracts(decrease, gap).conclusion
+            # neither bound exceeds 1, since f(w+) <= f(w)
+            contraction = 1.0 if observed is None else min(observed.contraction_upper, 1.0)
+            gain = Interval.point(decrease)
+            reach = (Interval.point(square).sqrt() * Interval.point(path)).hi
+            # a step of length 0 meets the condition with any c
+            descent = max((gain / Interval.point(reach)).lo, 0.0)
+            steepness = 2.0 * Interval.point(mu_t) * gain / Interval.point(square)
+            kept = (1.0 - Interval.point(min(max(steepness.lo, 0.0), 1.0))).hi
+            pl_contraction = min(kept, 1.0)
         return LinearStepCertificate(
             step_size=eta,
             decrease_lower=decrease,
             gap_upper=gap,
             local_pl_lower=mu_t,
             gradient_square_upper=square,
-            descent_constant_lower=max((gain / Interval.point(reach)).lo, 0.0),
+            descent_constant_lower=descent,
             path_upper=path,
-            contraction_upper=observed.conclusion.contraction_upper
-            if shown and observed.conclusion is not None
-            else (1.0 if decrease >= 0.0 else math.inf),
-            pl_contraction_upper=(1.0 - Interval.point(min(max(steepness.lo, 0.0), 1.0))).hi
-            if decrease >= 0.0
-            else math.inf,
+            contraction_upper=contraction,
+            pl_contraction_upper=pl_contraction,
         ), after
+
+
+def _same(point: Enclosed, factors: tuple[Tensor, Tensor]) -> bool:
+    """Whether the factors are the weights of the point, number for number."""
+    pairs = zip((point.first, point.second), factors, strict=True)
+    return all(a.dtype == b.dtype and torch.equal(a, b) for a, b in pairs)
 
 
 def _distance_upper(a: Tensor, b: Tensor) -> float:
@@ -286,4 +327,11 @@ def _refusal(name: str, requirement: str, got: object) -> InputError:
     return InputError(
         f"`{name}` of LinearNetworkGD() must be {requirement}; got {got}. "
         "Pass (W1, W2) with W = W1 W2, or transposed=True for the weights of nn.Linear layers."
+    )
+
+
+def _out_of_range(got: str) -> InputError:
+    return InputError(
+        "`factors` of LinearNetworkGD.step() must have a loss, a gradient and a step within the "
+        f"range of float64; got {got}. Rescale the weights or the data; the weights were kept."
     )

@@ -96,6 +96,8 @@ class RuleState:
 def candidates(rule: StepRule, at: Situation, state: RuleState) -> list[Callable[[], float]]:
     """Steps to try, best first; the last one has D2's guarantee before it is taken.
 
+    A step of NaN is no proposal: what it is computed from left the range of float64.
+
     Args:
         rule: the rule.
         at: the loss along the step and the local norms.
@@ -125,14 +127,15 @@ def exact_step(at: Situation, guess: float) -> float:
     """
     line = at.line
     if line.loss.kind == "squared":
-        found = _quartic(line, 1.0).minimiser_approx()
-        return found if math.isfinite(found) else local_step(at)
+        return _minimum(at, 1.0)
     high = guess if math.isfinite(guess) and guess > 0.0 else local_step(at)
     low, slope_low = 0.0, -line.gradient_square
     slope_high = line.slope(high)
     for _ in range(60):
         if slope_high >= 0.0:
             break
+        if not math.isfinite(slope_high):
+            return math.nan
         low, slope_low, high = high, slope_high, 2.0 * high
         slope_high = line.slope(high)
     return _root(line.slope, low, slope_low, high, slope_high)
@@ -140,8 +143,7 @@ def exact_step(at: Situation, guess: float) -> float:
 
 def majorant_step(at: Situation) -> float:
     """The minimum of D2's quartic with the global curvature."""
-    found = _quartic(at.line, at.curvature).minimiser_approx()
-    return found if math.isfinite(found) else local_step(at)
+    return _minimum(at, at.curvature)
 
 
 def local_step(at: Situation) -> float:
@@ -152,8 +154,10 @@ def local_step(at: Situation) -> float:
         reach = at.jacobian_norm + 0.5 * eta * gradient
         return eta * (at.output_gradient_norm + at.smoothness * reach * reach) - 1.0
 
-    high = 1.0 / (at.output_gradient_norm + at.smoothness * at.jacobian_norm**2)
-    low = 0.0
+    modulus = at.output_gradient_norm + at.smoothness * at.jacobian_norm * at.jacobian_norm
+    if not 0.0 < modulus < math.inf or not math.isfinite(gradient):
+        return math.nan
+    low, high = 0.0, 1.0 / modulus
     for _ in range(60):
         middle = 0.5 * (low + high)
         low, high = (middle, high) if excess(middle) <= 0.0 else (low, middle)
@@ -163,11 +167,11 @@ def local_step(at: Situation) -> float:
 def _yuan(at: Situation, state: RuleState, previous: float) -> float | None:
     phase = state.count % 4
     if phase == 2 and state.step == previous:
-        square = (state.step**2) * state.gradient_square
-        difference = (1.0 / previous - 1.0 / state.exact) ** 2
-        root = math.sqrt(difference + 4.0 * at.line.gradient_square / square)
-        state.yuan = 2.0 / (root + 1.0 / previous + 1.0 / state.exact)
-    if phase < 2 or not math.isfinite(state.yuan):
+        inverse, last = _quotient(1.0, state.exact), _quotient(1.0, previous)
+        moved = state.step * state.step * state.gradient_square
+        root = math.hypot(last - inverse, 2.0 * _root_of(at.line.gradient_square, moved))
+        state.yuan = _quotient(2.0, root + last + inverse)
+    if phase < 2 or not math.isfinite(state.yuan) or not math.isfinite(state.exact):
         return None
     return min(state.yuan, CAP * state.exact)
 
@@ -177,14 +181,33 @@ def _barzilai_borwein(at: Situation, state: RuleState) -> float | None:
     if sy is None or not sy > 0.0:
         state.short.clear()
         return None
-    long = state.step**2 * state.gradient_square / sy
-    short = sy / at.change_square
+    long = _quotient(state.step * state.step * state.gradient_square, sy)
+    short = _quotient(sy, at.change_square)
+    if not 0.0 < short < math.inf or not 0.0 < long < math.inf:
+        state.short.clear()
+        return None
     state.short[:] = [*state.short[1 - MEMORY :], short]
     return min(state.short) if short < SWITCH * long else long
 
 
-def _quartic(line: StepLine, curvature: float) -> StepQuartic:
-    return StepQuartic(*(Interval.point(x) for x in line.quartic(curvature)))
+def _minimum(at: Situation, curvature: float) -> float:
+    """The first minimum of the quartic; the local step where there is none in range."""
+    parts = at.line.quartic(curvature)
+    if not all(math.isfinite(x) for x in parts):
+        return local_step(at)
+    found = StepQuartic(*(Interval.point(x) for x in parts)).minimiser_approx()
+    return found if math.isfinite(found) else local_step(at)
+
+
+def _quotient(a: float, b: float) -> float:
+    """a / b, NaN for b = 0."""
+    return a / b if b != 0.0 else math.nan
+
+
+def _root_of(a: float, b: float) -> float:
+    """sqrt(a / b), NaN where that is no number."""
+    value = _quotient(a, b)
+    return math.sqrt(value) if value >= 0.0 else math.nan
 
 
 def _root(

@@ -63,7 +63,10 @@ class Imbalance:
 
 @dataclass(frozen=True, slots=True)
 class NotLazyConvergence:
-    """What D3 proves: f(w_k) - f* <= rate^k (f_0 - f*) for every step in (0, step_size].
+    """What D3 proves: f(w_k) - f* <= rate^k (f_0 - f*) for the step `step_size`.
+
+    The rate and the halving time are those of this step: a smaller step eta has the rate
+    1 - 2 (1 - eps) eta mu c. All other bounds hold for every step in (0, step_size].
 
     Attributes:
         step_size: the step that the rate speaks of.

@@ -57,7 +57,7 @@ def linear_model_loss_is_pl(
     data_norm_upper: float,
     *,
     data_sigma_lower: float = 0.0,
-    full_column_rank: bool = True,
+    full_column_rank: bool = False,
     ridge: float = 0.0,
     weight: float = 1.0,
     assumed: Iterable[str] = (),
@@ -73,7 +73,8 @@ def linear_model_loss_is_pl(
         data_sigma_lower: lower bound of the min(n, d)-th singular value of X; only the squared
             loss uses it.
         full_column_rank: whether data_sigma_lower speaks of d <= n columns, which makes the
-            squared loss strongly convex and not only PL.
+            squared loss strongly convex and not only PL. Say True only for such data: wide data
+            with a ridge have mu = ridge.
         ridge: >= 0, a float taken as exact.
         weight: > 0, a float taken as exact.
         assumed: premises only assumed, out of `data_norm_upper`, `data_sigma_lower`.

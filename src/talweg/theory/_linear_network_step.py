@@ -175,7 +175,8 @@ def linear_network_step_decreases(
             "The sign of the linear term is part of the quartic, not of the slope."
         )
     change = quartic.change(eta)
-    gain = -change.hi
+    # a step along a gradient that is 0 gains nothing, whatever the other coefficients say
+    gain = -change.hi if quartic.slope.hi > 0.0 else min(-change.hi, 0.0)
     hypotheses = [
         Hypothesis.known("quartic", "the quartic at eta <= value < inf", max(change.hi, 0.0)),
         Hypothesis("local_pl_lower", "1/2 |grad f|^2 >= value (f - l*), value >= 0", mu, 0.0, mu,
@@ -185,11 +186,12 @@ def linear_network_step_decreases(
         hypotheses.append(Hypothesis.above("decrease", "-quartic(eta) > 0", gain, 0.0))
 
     def conclusion() -> GuaranteedStep:
-        square = Interval.point(quartic.slope.hi)  # > 0: the gain is at most eta times it
+        square = Interval.point(quartic.slope.hi)  # > 0, or the gain would be 0
         c = (Interval.point(gain) / (Interval.point(eta) * square)).lo
         one_minus = (2.0 * Interval.point(mu) * Interval.point(gain) / square).lo
         x = min(max(one_minus, 0.0), 1.0)
-        return GuaranteedStep(eta, gain, max(c, 0.0), x, (1.0 - Interval.point(x)).hi)
+        contraction = min((1.0 - Interval.point(x)).hi, 1.0)  # f(w+) < f(w)
+        return GuaranteedStep(eta, gain, max(c, 0.0), x, contraction)
 
     return decide(SOURCE, hypotheses, trusted, conclusion)
 
@@ -233,7 +235,7 @@ def observed_step_contracts(
     def conclusion() -> ObservedStep:
         x = min(max((Interval.point(d) / Interval.point(u)).lo, 0.0), 1.0)
         after = max((Interval.point(u) - Interval.point(d)).hi, 0.0)
-        return ObservedStep(d, u, x, (1.0 - Interval.point(x)).hi, after)
+        return ObservedStep(d, u, x, min((1.0 - Interval.point(x)).hi, 1.0), after)
 
     return decide(SOURCE_OBSERVED, hypotheses, trusted, conclusion)
 
