@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from talweg.cli._console import progress_on_terminal
 
 pty = pytest.importorskip("pty", reason="needs pseudo-terminals")
 
@@ -106,3 +109,14 @@ def test_a_terminal_sees_a_frame_and_no_colour_where_it_is_refused(
     assert "UNDECIDED" in printed
     assert "\u2502" in printed  # the frame of a rich table
     assert not any(f"\x1b[{code}m" in printed for code in range(30, 38))
+
+
+def test_an_interrupt_that_was_swallowed_is_raised_at_the_next_stage() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with progress_on_terminal() as say:
+        say("one")
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            say("two")
+    assert signal.getsignal(signal.SIGINT) is before

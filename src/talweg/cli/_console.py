@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -67,15 +70,48 @@ def finite(value: Any) -> Any:
 
 
 @contextmanager
-def progress_on_terminal() -> Iterator[Progress | None]:
-    """A callback that shows the running stage on stderr, or None where stderr is no terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    console = Console(file=sys.stderr, highlight=False)
-    with console.status("starting") as status:
+def progress_on_terminal() -> Iterator[Progress]:
+    """A callback that shows the running stage on stderr, silent where stderr is no terminal.
 
-        def show(stage: str) -> None:
-            status.update(f"{stage} ...")
+    It also raises an interrupt again that foreign code swallowed: an exception raised in Python
+    that was called from C may be lost there, and Ctrl-C with it.
+    """
+    with _interrupts_noted() as interrupted:
 
-        yield show
+        def go_on() -> None:
+            if interrupted():
+                raise KeyboardInterrupt
+
+        if not sys.stderr.isatty():
+            yield lambda _: go_on()
+            return
+        console = Console(file=sys.stderr, highlight=False)
+        with console.status("starting") as status:
+
+            def show(stage: str) -> None:
+                go_on()
+                status.update(f"{stage} ...")
+
+            yield show
+
+
+@contextmanager
+def _interrupts_noted() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed in the meantime; the handler of the main thread only."""
+    pressed: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        pressed.append(number)
+        signal.default_int_handler(number, frame)
+
+    in_charge = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if in_charge:
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        if in_charge:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
