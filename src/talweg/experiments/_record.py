@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from talweg._durable import durable
 from talweg._errors import InputError, MissingDependencyError
-from talweg.experiments._store import durable, write_parquet
+from talweg.experiments._store import write_parquet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,43 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from talweg._durable import durable
 from talweg._errors import MissingDependencyError
-
-
-@contextmanager
-def durable(path: Path) -> Iterator[Path]:
-    """A temporary path that takes the place of ``path`` when the block ends without an error.
-
-    Yields:
-        Where to write; in the same folder, so that the rename is atomic.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        _flush(temporary)
-        os.replace(temporary, path)
-        _flush(path.parent)  # the rename itself
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError:  # some systems do not open folders; the rename is then as durable as it gets
-        if path.is_dir():
-            return
-        raise
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:

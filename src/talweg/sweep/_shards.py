@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow
 import pyarrow.parquet
 
+from talweg._durable import durable
 from talweg._errors import InputError
 
 MANIFEST = "manifest.json"
@@ -64,7 +63,7 @@ def prepare(folder: Path, settings: Mapping[str, Any], *, fresh: bool) -> None:
                 "Choose another folder, or start anew with fresh=True (--fresh)."
             )
         return
-    with _durable(manifest) as temporary:
+    with durable(manifest) as temporary:
         body = {"fingerprint": mark, "settings": dict(settings)}
         temporary.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
 
@@ -97,7 +96,7 @@ def write_shard(path: Path, table: pyarrow.Table, mark: str, index: int) -> None
 
 def write_table(path: Path, table: pyarrow.Table) -> None:
     """Write a table whole or not at all."""
-    with _durable(path) as temporary:
+    with durable(path) as temporary:
         pyarrow.parquet.write_table(table, temporary)
 
 
@@ -130,28 +129,3 @@ def _read(path: Path, mark: str, index: int) -> pyarrow.Table | None:
     if metadata.get(_MARK) != mark.encode() or metadata.get(_CHUNK) != str(index).encode():
         return None
     return table.replace_schema_metadata(None)
-
-
-@contextmanager
-def _durable(path: Path) -> Iterator[Path]:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        _flush(temporary)
-        os.replace(temporary, path)
-        _flush(path.parent)  # the rename itself
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError:  # some systems do not open folders; the rename is then as durable as it gets
-        if path.is_dir():
-            return
-        raise
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
