@@ -7,9 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import talweg.enclosure as enc
 from talweg._errors import InputError
+from talweg.enclosure import _directed
 from talweg.enclosure._directed import power_of_two
 
 INF = math.inf
@@ -168,3 +170,59 @@ def test_single_precision_operands_are_refused():
         enc.add_up(torch.ones(2), 1.0)
     with pytest.raises(InputError, match="float64"):
         enc.norm_upper(torch.ones(2))
+
+
+@pytest.mark.parametrize("name", ["add", "sub", "mul", "div"])
+@pytest.mark.parametrize("number", [2**53 + 1, -(2**60) - 1, 10**400, Fraction(1, 3)])
+def test_numbers_that_no_float_equals_are_refused(name, number):
+    x = torch.ones(2, dtype=torch.float64)
+    for side in ("up", "down"):
+        operation = getattr(enc, f"{name}_{side}")
+        for pair in ((x, number), (number, x), (1.0, number), (number, 1.0)):
+            with pytest.raises(InputError, match=f"{name}_{side} must be floats"):
+                operation(*pair)
+
+
+def test_a_divisor_is_a_tensor_on_the_same_device():
+    """torch multiplies by a rounded reciprocal when a CUDA tensor meets a number on the CPU."""
+    seen = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function.overloadpacket is torch.ops.aten.div:
+                seen.append(args)
+            return function(*args, **(kwargs or {}))
+
+    x = torch.ones(3, dtype=torch.float64)
+    distant = torch.ones(3, dtype=torch.float64, device="meta")
+    with Watch():
+        three = torch.tensor(3.0, dtype=torch.float64)
+        for pair in ((x, 3.0), (distant, 3.0), (distant, three), (1.0, distant)):
+            enc.div_up(*pair)
+            enc.div_down(*pair)
+    assert len(seen) == 8
+    for a, b in seen:
+        assert isinstance(b, torch.Tensor)
+        assert a.device == b.device
+
+
+@pytest.mark.parametrize("off", [-INF, 0.0, INF])
+def test_square_roots_hold_when_the_library_misses_the_nearest_float(monkeypatch, off):
+    exact = torch.sqrt
+
+    def careless(x):
+        root = exact(x)
+        return torch.nextafter(root, torch.full_like(root, off)) if off else root
+
+    monkeypatch.setattr(torch, "sqrt", careless)
+    up = _directed._unary("sqrt_up", math.sqrt, "sqrt", INF)
+    down = _directed._unary("sqrt_down", math.sqrt, "sqrt", -INF)
+    values = [4.0, 4.0 + 2.0**-50, 4.0 - 2.0**-51, 2.0, 1.0, 3.7, 5e-324, 1e308, 0.25 - 2.0**-54]
+    x = tensor(values)
+    for value, low, high in zip(values, down(x).tolist(), up(x).tolist(), strict=True):
+        assert Fraction(low) ** 2 <= Fraction(value) <= Fraction(high) ** 2
+
+
+def test_sparse_tensors_are_refused():
+    with pytest.raises(InputError, match="dense"):
+        enc.exact_float64(torch.eye(2, dtype=torch.float64).to_sparse())

@@ -369,10 +369,10 @@ def is_zero(t: Tensor) -> bool:
 
 def as_ball(x: Operand, device: torch.device) -> Ball:
     """x as a ball: tensors and floats are exact, an `Interval` becomes the 0-d ball around it."""
-    if isinstance(x, Ball):
-        return x
+    if isinstance(x, Ball):  # a number on the CPU would divide in two roundings: `_directed.py`
+        return x if x.ndim else Ball(x.mid.to(device), x.rad.to(device))
     if isinstance(x, Tensor):
-        return Ball.exact(x)
+        return Ball.exact(x if x.ndim else x.to(device))
     interval = x if isinstance(x, Interval) else Interval.point(x)
     ends = torch.tensor([interval.lo, interval.hi], dtype=torch.float64, device=device)
     return Ball._between(ends[0], ends[1])

@@ -4,9 +4,15 @@ Model of arithmetic: IEEE 754 binary64, round to nearest, gradual underflow, wit
 
     u = 2^-53 (unit roundoff),   eta = 2^-1074 (smallest subnormal),   gamma_k = k u / (1 - k u).
 
-For + - * / and sqrt the computed float is the float nearest to the exact value, so one step of
-`nextafter` in the wanted direction passes the exact value. (On tensors the step is always taken;
-on floats it is left out where the float is known to be exact.)
+For + - * / the computed float is the float nearest to the exact value, so one step of `nextafter`
+in the wanted direction passes the exact value. (On tensors the step is always taken; on floats it
+is left out where the float is known to be exact.) The same holds for `math.sqrt`. `torch.sqrt` may
+come from a vector library that promises an error below one unit in the last place, and misses the
+nearest float for one number in seventy: two steps, because below a power of two that unit holds two
+floats.
+
+A quotient is always one of two tensors on one device: for a divisor that is a Python number, or a
+single number on the CPU, torch multiplies by a rounded reciprocal on an accelerator.
 
 For sums, norms and products of many terms no order of summation is assumed and an FMA may be used
 anywhere. Each term then meets at most k roundings, and each underflow adds at most eta / 2, itself
@@ -67,15 +73,14 @@ def _binary(
 
     def directed(a: Tensor | float, b: Tensor | float) -> Tensor | float:
         if isinstance(a, Tensor):
-            _require_float64(a, name)
-            if isinstance(b, Tensor):
-                _require_float64(b, name)
+            x, y = a, _beside(b, a, name)
         elif isinstance(b, Tensor):
-            _require_float64(b, name)
-            a = torch.tensor(a, dtype=torch.float64, device=b.device)
+            x, y = _beside(a, b, name), b
         else:
-            return on_floats(float(a), float(b))
-        return step_(operation(a, b), toward)
+            return on_floats(exact_float(a, name), exact_float(b, name))
+        _require_float64(x, name)
+        _require_float64(y, name)
+        return step_(operation(x, y), toward)
 
     directed.__name__ = directed.__qualname__ = name
     side = "Upper" if toward > 0 else "Lower"
@@ -90,10 +95,10 @@ def _unary(
 
     def directed(a: Tensor | float) -> Tensor | float:
         if not isinstance(a, Tensor):
-            return on_floats(float(a))
+            return on_floats(exact_float(a, name))
         _require_float64(a, name)
         root = operation(a)
-        stepped = step_(root.clone(), toward)
+        stepped = step_(step_(root.clone(), toward), toward)
         return torch.where(root == 0.0, root, stepped)
 
     directed.__name__ = directed.__qualname__ = name
@@ -105,6 +110,27 @@ def _unary(
 def step_(x: Tensor, toward: float) -> Tensor:
     """Replace x in place by the next float toward +inf or -inf, and return it."""
     return x.nextafter_(torch.full((), toward, dtype=torch.float64, device=x.device))
+
+
+def _beside(x: Tensor | float, other: Tensor, call: str) -> Tensor:
+    """x as a tensor; a single number goes to the device of the other operand."""
+    if isinstance(x, Tensor):
+        return x if x.ndim else x.to(other.device)
+    return torch.tensor(exact_float(x, call), dtype=torch.float64, device=other.device)
+
+
+def exact_float(x: float, call: str) -> float:
+    """x as a float without rounding; NaN passes, because NaN in gives NaN out."""
+    try:
+        value = float(x)
+    except OverflowError:
+        value = INF
+    if value != x and not math.isnan(value):
+        raise InputError(
+            f"The numbers of {call} must be floats; got {x!r} of type {type(x).__name__}, which no "
+            "float equals. Build the number from smaller exact parts."
+        )
+    return value
 
 
 def _require_float64(x: Tensor, call: str) -> None:
@@ -199,14 +225,14 @@ def sum_nonnegative_upper(x: Tensor, dim: int | tuple[int, ...] | None = None) -
 def norm_upper(x: Tensor, dim: int | tuple[int, ...] | None = None) -> Tensor:
     """Upper bound of the Euclidean norm of x along dim (all entries if None).
 
-    |x|^2 <= (S + n eta) / (1 - n u) with S = fl(sum x_i^2), in any order. `vector_norm` returns
-    r = fl(sqrt(S)) with a correctly rounded root, so sqrt(S) <= r / (1 - u) <= r (1 + 2u) and
+    |x|^2 <= (S + n eta) / (1 - n u) with S = fl(sum x_i^2), in any order. `vector_norm` returns r,
+    less than one unit in the last place from sqrt(S), so sqrt(S) <= r / (1 - 2u) and
 
-        |x| <= (r (1 + 2u) + sqrt(n eta)) / sqrt(1 - n u)
+        |x| <= (r / (1 - 2u) + sqrt(n eta)) / sqrt(1 - n u)
             <= (r (1 + 2u) + sqrt(n eta)) growth_{n+4}.
 
     (The growth factor is the square of the needed one and counts four roundings too many: room for
-    a library that scales the entries before squaring.)
+    (1 - 4 u^2)^-1, and for a library that scales the entries before squaring.)
 
     Where r lies outside [2^-500, 2^500] the entries are first scaled by a power of two, so that
     neither underflow nor overflow spoils the bound. Zero vectors give exactly 0.
@@ -285,8 +311,13 @@ def exact_float64(t: Tensor) -> Tensor:
         t: float64, float32, float16 or bfloat16 tensor, or an integer tensor of at most 32 bits.
 
     Raises:
-        InputError: another dtype (int64 and complex do not fit).
+        InputError: another dtype (int64 and complex do not fit), or a sparse tensor.
     """
+    if t.layout != torch.strided:
+        raise InputError(
+            f"`t` of exact_float64(t) must be a dense tensor; got the layout {t.layout}. Call "
+            "t.to_dense() first."
+        )
     if t.dtype == torch.float64:
         return t.detach()
     if t.dtype not in _EXACT_DTYPES:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from talweg._errors import InputError
 from talweg.enclosure._ball import Ball
-from talweg.enclosure._directed import add_up, mul_up, sub_down
+from talweg.enclosure._directed import add_up, exact_float, mul_up, sub_down
 from talweg.enclosure._elementary import enclose
 from talweg.enclosure._pointwise import STANDARD, TAIL_RADIUS, Standard
 from talweg.enclosure._scalar import Interval
@@ -123,12 +123,13 @@ def _checked(kind: str, orders: Sequence[int], params: dict[str, float]) -> tupl
             f"elementwise({kind!r}, ...) takes the parameters {_PARAMETERS[kind]!r}; got "
             f"{', '.join(unknown)}. Remove the others."
         )
-    beta = float(params.get("beta", 1.0))
+    beta = exact_float(params.get("beta", 1.0), "elementwise")
     if not 0.0 < beta < math.inf:
         raise InputError(
             f"`beta` of softplus must be positive and finite; got {beta!r}. The usual value is 1."
         )
-    slope = float(params.get("slope", math.nan if kind == "smooth_leaky_relu" else 0.0))
+    default = math.nan if kind == "smooth_leaky_relu" else 0.0
+    slope = exact_float(params.get("slope", default), "elementwise")
     if not 0.0 <= slope <= 1.0:
         raise InputError(
             "`slope` of smooth_leaky_relu is required and must lie in [0, 1]; got "
