@@ -12,14 +12,20 @@ from torch import Tensor
 
 from talweg._errors import InputError
 from talweg.network import (
+    Elementwise,
     FlatFunction,
     JacobianLipschitz,
+    Linear,
     Network,
+    Node,
+    Operation,
+    Scale,
     jacobian_lipschitz_upper,
     linearize,
     lipschitz_attack_approx,
 )
 from talweg.network._maxima import largest_of, nonnegative_norm_upper
+from talweg.network._unit_curvature import unit_curvature_upper
 
 # Largest slack seen over the cases below at R -> 0, so that a loosened bound is noticed.
 SLACK_LIMIT = {"two layers": 1.25, "two layers, three outputs": 1.25, "three layers": 2.0}
@@ -74,6 +80,49 @@ def test_jacobian_differences_stay_below(name: str) -> None:
         v = start + radius * _unit(len(start), 2 * seed + 1) * (seed / 10)
         change = reference_jacobian(function, w) - reference_jacobian(function, v)
         assert float(torch.linalg.matrix_norm(change, 2)) <= bound * float((w - v).norm())
+
+
+def _overflowing(last: Elementwise) -> Network:
+    """One trained bias b behind a frozen 1e200 and 1e-300: z = 0.5e-100 b + 1e20."""
+
+    def frozen(value: float, bias: float | None, position: int, trains: bool = False) -> Linear:
+        return Linear(
+            torch.tensor([[value]], dtype=torch.float64),
+            None if bias is None else torch.tensor([bias], dtype=torch.float64),
+            False,
+            trains,
+            str(position),
+            f"{position}.weight",
+            None if bias is None else f"{position}.bias",
+        )
+
+    operations: list[Operation] = [
+        frozen(1.0, 0.0, 0, trains=True),
+        frozen(1e200, None, 1),
+        Scale(0.5, 1.0, "2"),
+        frozen(1e-300, None, 3),
+        frozen(1.0, 1e20, 4),
+        last,
+    ]
+    return Network(tuple(Node(op, (t,)) for t, op in enumerate(operations)), 1, 1)
+
+
+def test_an_overflowing_change_is_unknown_not_the_largest_float() -> None:
+    # |dz| overflows in the second layer. Taken as the largest float it came out of the fourth as
+    # 1e8, as if z stayed at 1e20, far from where tanh bends; b = -2e120 brings it to 0.
+    X = torch.ones(1, 1, dtype=torch.float64)
+    bent = JacobianLipschitz(linearize(_overflowing(Elementwise("tanh", "5")), X))
+    assert bent.upper(1e150) == math.inf
+    constants = {"beta": 1.0, "threshold": 1e30}
+    soft = JacobianLipschitz(linearize(_overflowing(Elementwise("softplus", "5", constants)), X))
+    assert soft.nonideal_path(1e100) is None
+    assert soft.nonideal_path(1e150) == "5"
+
+
+def test_an_overflowing_curvature_of_a_unit_is_unknown() -> None:
+    huge = torch.full((2, 1), 1e300, dtype=torch.float64)
+    bound = unit_curvature_upper(huge, torch.full((2, 2), 1e300, dtype=torch.float64))
+    assert bound.tolist() == [math.inf]
 
 
 @pytest.mark.parametrize("name", CASES)

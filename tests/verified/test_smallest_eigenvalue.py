@@ -187,3 +187,20 @@ def test_asymmetry_far_from_the_diagonal_is_noticed():
     g[1050, 3] = 1e-300
     with pytest.raises(InputError, match="symmetric"):
         smallest_eigenvalue_lower(g)
+
+
+@pytest.mark.parametrize("diagonal", [[1.0, 1e-308, 1e-308], [1.0, 6e-309, 6e-309, 1e-308]])
+def test_inverses_near_overflow_leave_a_bound(diagonal):
+    # The sum of the inverse and its transpose overflowed, and LAPACK's error came out of the call.
+    bound = smallest_eigenvalue_lower(torch.diag(tensor(diagonal)))
+    assert bound <= min(diagonal)
+    assert bound >= 0.99 * min(diagonal)
+
+
+def test_a_failing_eigenvalue_routine_costs_sharpness_only(monkeypatch):
+    def fails(_):
+        raise torch.linalg.LinAlgError("failed to converge")
+
+    matrix = with_spectrum(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64))
+    monkeypatch.setattr(torch.linalg, "eigvalsh", fails)
+    assert_below(matrix, smallest_eigenvalue_lower(matrix))

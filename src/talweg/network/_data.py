@@ -112,6 +112,8 @@ def _require_real_tensor(value: object, name: str, role: str) -> Tensor:
         raise must_be(
             f"a tensor of {role}", f"a {type(value).__name__}", f"Use torch.as_tensor({name})."
         )
+    if value.is_nested:
+        raise must_be("a dense tensor", "a nested one", "Pad or stack its parts.")
     shape = f"shape {tuple(value.shape)}"
     if value.is_meta or value.is_quantized or value.layout != torch.strided:
         raise must_be(

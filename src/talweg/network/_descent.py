@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from talweg.enclosure import Ball, Interval, gamma, norm_upper, sum_lower
+from talweg.enclosure import Ball, Interval, gamma, mul_down, norm_upper, sum_lower
 from talweg.network._graph import Linear, Network
 from talweg.network._linearization import Linearization
 
@@ -41,7 +41,7 @@ def half_squares_decrease_lower(before: Ball, after: Ball) -> float:
         after: Residuals r', ``(n, k)``.
     """
     terms = ((before - after) * (before + after)).lower()
-    return 0.5 * float(sum_lower(terms))
+    return mul_down(0.5, float(sum_lower(terms)))
 
 
 def half_squares_gradient_norm_upper(state: Linearization, residual: Ball) -> float:

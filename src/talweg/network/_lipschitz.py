@@ -132,7 +132,8 @@ class JacobianLipschitz:
             size = add_up(norms.hidden[s - 1], eta[s - 1]) if t_w else zero
             reach = sqrt_up(add_up(mul_up(size, size), 1.0)) if t_b else size
             z_change = add_up(mul_up(eta[s - 1], norms.weight[s]), mul_up(reach, radius))
-            z_change = z_change.nan_to_num(nan=math.inf)  # inf * 0: nothing is known
+            # inf * 0: nothing is known. Without posinf an overflow would become the largest float.
+            z_change = z_change.nan_to_num(nan=math.inf, posinf=math.inf)
             if radius == 0.0:
                 z_change = zero
                 first, curved = state.first[s], state.second[s]

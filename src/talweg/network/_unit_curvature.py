@@ -42,7 +42,7 @@ def unit_curvature_upper(curvature: Tensor, overlaps: Tensor) -> Tensor:
         x = (x / x.amax(0)).nan_to_num(nan=1.0, posinf=1.0).clamp(FLOOR, 1.0)
     product = mul_up(curvature, matmul_upper(overlaps, mul_up(curvature, x)))
     largest = div_up(product, x).amax(0)
-    return sqrt_up(largest).nan_to_num(nan=math.inf)
+    return sqrt_up(largest).nan_to_num(nan=math.inf, posinf=math.inf)
 
 
 def overlaps_upper(overlaps_at_start: Tensor, norms: Tensor, changes: Tensor) -> Tensor:

@@ -44,7 +44,8 @@ def largest_ritz_approx(
         image = apply(torch.eye(n, dtype=torch.float64, device=device))
         if not bool(image.isfinite().all()):
             return math.nan, math.inf
-        return float(torch.linalg.eigvalsh(0.5 * (image + image.mT))[-1]), 1e-12
+        # Halved before the sum: inverses of tiny eigenvalues are near overflow.
+        return _largest_eigenvalue_approx(0.5 * image + 0.5 * image.mT), 1e-12
     generator = torch.Generator().manual_seed(20220329)
     block = torch.randn(n, width, generator=generator, dtype=torch.float64).to(device)
     block, _ = torch.linalg.qr(block)
@@ -57,7 +58,9 @@ def largest_ritz_approx(
         projected = _bordered(projected, coefficients.cpu())
         if not bool(projected.isfinite().all()):
             return math.nan, math.inf
-        latest = float(torch.linalg.eigvalsh(projected)[-1])
+        latest = _largest_eigenvalue_approx(projected)
+        if math.isnan(latest):
+            return math.nan, math.inf
         if not math.isnan(value):
             change = abs(latest - value) / max(abs(latest), 1e-300)
         value = latest
@@ -69,6 +72,14 @@ def largest_ritz_approx(
         block, _ = torch.linalg.qr(torch.addmm(block, basis, basis.mT @ block, alpha=-1.0))
         basis = torch.cat([basis, block], 1)
     return value, 4.0 * change
+
+
+def _largest_eigenvalue_approx(symmetric: Tensor) -> float:
+    """LAPACK's largest eigenvalue, NaN where it gives up."""
+    try:
+        return float(torch.linalg.eigvalsh(symmetric)[-1])
+    except RuntimeError:
+        return math.nan
 
 
 def _bordered(projected: Tensor, columns: Tensor) -> Tensor:
