@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -110,6 +111,19 @@ def test_the_floor_in_the_units_of_the_loss(scaling: str) -> None:
     assert found.floor_upper == pytest.approx(c * r * r, rel=1e-9)
     steps = math.log(c / found.floor_upper) / -math.log(found.loss_rate_upper)
     assert found.steps_upper == pytest.approx(steps, abs=1.0 + 1e-6 * steps)
+
+
+@pytest.mark.parametrize("index", range(50))
+def test_both_ways_to_state_the_rate_agree(index: int) -> None:
+    profile = singular_value_profile(1.0, [(9.0, 0.0)])
+    norm, loss = 1.0 + 0.01 * index, SquaredLoss("half_sum", 1)
+    step = largest_inexact_step_lower(0.5, profile, norm, theta=0.5, loss=loss)
+    found = proved(
+        squared_loss_floor_reached(
+            0.5, profile, norm, BALL(1e-9), theta=0.5, step_size=step, loss=loss
+        )
+    )
+    assert Fraction(found.loss_rate_upper) >= 1 - Fraction(found.one_minus_rate_lower)
 
 
 # Runs.

@@ -65,3 +65,13 @@ def test_steps_must_be_positive(bad: float) -> None:
         SquaredLoss("sum").theory_step(bad)
     with pytest.raises(InputError):
         SquaredLoss("sum").learning_rate_lower(bad)
+
+
+@pytest.mark.parametrize("loss", [SquaredLoss("mean", 2**40 + 1), SquaredLoss("sum")])
+@pytest.mark.parametrize("eta", [5e-324, 1.5e-323, 1e-320])
+def test_a_subnormal_step_has_a_learning_rate_or_none(loss: SquaredLoss, eta: float) -> None:
+    # the learning rate is far more ulps too large than there is time to count
+    lr = loss.learning_rate_lower(eta)
+    assert lr >= 0.0
+    curvature = Fraction(2, loss.entries) if loss.scaling == "mean" else Fraction(2)
+    assert curvature * Fraction(lr) <= Fraction(eta)

@@ -192,3 +192,8 @@ def test_malformed_profiles_are_refused() -> None:
         ScaledProfile(Profile.constant(1.0, 1.0), math.nan)
     with pytest.raises(InputError):
         JacobianNormBound(math.nan, NestedBallBound.everywhere(1.0))
+
+
+def test_an_integral_that_underflows_is_not_negative() -> None:
+    profile = Profile((5e-324, 1.0), (0.125, 0.0))
+    assert profile.integral_lower(5e-324) == profile.integral_lower(1.0) == 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 
 import mpmath
@@ -277,3 +278,12 @@ def test_jacobian_norm_grows_over_the_ball() -> None:
     growth = 2.0 + 0.5 * c.radius_upper
     assert growth <= c.jacobian_norm_upper <= growth + 1e-14
     assert c.step_size <= 1.0 / growth**2
+
+
+@pytest.mark.parametrize("index", range(50))
+def test_both_ways_to_state_the_rate_agree(index: int) -> None:
+    """f_{k+1} / f_k <= rate and 1 - rate >= one_minus_rate, also after rounding."""
+    profile = singular_value_profile(1.0, [(9.0, 0.0)])
+    c = squared_loss_converges(0.5, profile, 1.0 + 0.03 * index).conclusion
+    assert c is not None
+    assert Fraction(c.loss_rate_upper) >= 1 - Fraction(c.one_minus_rate_lower)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import pytest
 
@@ -45,6 +46,36 @@ def test_squared_loss_target_on_a_fold(excess: float, share: float) -> None:
             steps += 1
             assert steps <= c.steps_upper
         assert path <= c.final_radius_upper * (1 + 1e-12)
+
+
+def test_the_overshoot_ends_where_s_does() -> None:
+    """The step fits the room up to the zero of s; rounding up must not carry it past that zero."""
+    number = float.fromhex
+    sigma, beta = number("0x1.6e729b7c22fffp-1"), number("0x1.3ebdbe4572b2ep+1")
+    profile = singular_value_profile(sigma, [(number("0x1.2650e09fbe8a1p-2"), beta)])
+    c = squared_loss_target_reached(
+        number("0x1.a114e05aeff55p-2"), number("0x1.7e3aa07e4faeep-4"), profile,
+        number("0x1.34c432390e37dp+2"), loss=SquaredLoss("sum", 6),
+    ).conclusion  # fmt: skip
+    assert c is not None
+    assert Fraction(sigma) - Fraction(beta) * Fraction(c.final_radius_upper) >= 0
+
+
+@pytest.mark.parametrize("index", range(60))
+def test_the_overshoot_covers_the_exact_target(index: int) -> None:
+    """R_t + eta Sigma rho in rationals: rho is rounded up here, though down in the criterion."""
+    target, beta = 0.01 + 0.001 * index, 2.5
+    end = math.nextafter(1.0 / beta, 0.0)
+    profile = singular_value_profile(1.0, [(end, beta)])
+    r0 = 0.15 + math.sqrt(2.0 * target)
+    c = squared_loss_target_reached(r0, target, profile, 1.5 + 0.1 * index).conclusion
+    assert c is not None
+    radius, norm = Fraction(c.radius_upper), Fraction(1.5 + 0.1 * index)
+    sigma = norm + Fraction(beta) * radius
+    leap = Fraction(c.final_radius_upper) - radius
+    assert leap >= 0
+    assert leap**2 >= (Fraction(c.step_size) * sigma) ** 2 * 2 * Fraction(target)
+    assert Fraction(1) - Fraction(beta) * Fraction(c.final_radius_upper) >= 0
 
 
 def test_squared_loss_overshoot_is_a_hypothesis() -> None:

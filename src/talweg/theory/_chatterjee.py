@@ -175,7 +175,7 @@ def _criterion(
 
 def _reach_upper(f0: float, alpha: float, share: Interval) -> float:
     """R* = 2 sqrt(f(w0) / alpha) / share, rounded up."""
-    return (2.0 * (Interval.point(f0) / Interval.point(alpha)).sqrt() / share).hi
+    return (2.0 * (Interval.point(f0) / Interval.point(alpha)).clip_nonnegative().sqrt() / share).hi
 
 
 def _quotient_lower(numerator: Interval, denominator: Interval) -> float:

@@ -220,7 +220,7 @@ def initial_gap_from_gradient_upper(gradient_norm_upper: float, pl_lower: float)
 
 def _output_gradient(k: Interval, gap: float) -> Interval:
     """sqrt(2 K_l (f(w0) - l*)) bounds |grad l|, for l smooth on all of R^N."""
-    return (2.0 * k * gap).sqrt()
+    return (2.0 * k * gap).clip_nonnegative().sqrt()  # the product may underflow
 
 
 def _steepness(profile: LowerProfile, mu: float) -> ScaledProfile:

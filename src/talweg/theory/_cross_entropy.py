@@ -7,7 +7,6 @@ each sample. A loss that is the mean over n samples is l / n.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -27,6 +26,7 @@ from talweg.theory._arguments import (
 from talweg.theory._ball import descent_step_lower
 from talweg.theory._bounds import RadiusBound
 from talweg.theory._composite import CompositeGradientBound, CompositeSmoothness
+from talweg.theory._losses import largest_below
 from talweg.theory._profile import LowerProfile
 from talweg.theory._target import (
     TargetReached,
@@ -87,9 +87,7 @@ class CrossEntropy:
             summed_step_upper: >= 0, finite.
         """
         lr = (Interval.point(summed_step_upper) / self.unit).lo
-        while lr > 0.0 and (self.unit * lr).hi > summed_step_upper:
-            lr = math.nextafter(lr, 0.0)
-        return max(lr, 0.0)
+        return largest_below(lr, lambda x: (self.unit * x).hi <= summed_step_upper)
 
 
 def cross_entropy_pl_lower(smallest_label_lower: float, initial_gap_upper: float) -> float:

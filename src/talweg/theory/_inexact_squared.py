@@ -122,7 +122,7 @@ def squared_loss_floor_reached(
             theta=theta,
             gradient_error_upper=e,
             floor_upper=floor,
-            loss_rate_upper=(1.0 - Interval.point(x)).square().hi,
+            loss_rate_upper=(1.0 - Interval.point(one_minus)).hi,  # the two must agree
             one_minus_rate_lower=one_minus,
             halving_steps_upper=steps_to_shrink_upper(2.0, one_minus),
             steps_upper=steps_to_floor_upper(loss.loss_upper(r0), floor, one_minus),

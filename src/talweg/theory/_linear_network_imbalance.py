@@ -184,7 +184,8 @@ def linear_network_converges_not_lazy(
     def constants(eta: float) -> _Constants:
         drift = (Interval.point(eta) * Interval.point(gap) / share).hi
         square = _norm_square_upper(imbalance, drift, p)
-        curvature = Interval.point(k) * square + (2.0 * Interval.point(k) * gap).sqrt()
+        slope = (2.0 * Interval.point(k) * gap).clip_nonnegative().sqrt()  # it may underflow
+        curvature = Interval.point(k) * square + slope
         return _Constants(drift, _kernel_lower(imbalance, drift, s1, s2), square, curvature.hi)
 
     eta = _largest_step(eps, constants) if step is None else step
@@ -206,7 +207,8 @@ def linear_network_converges_not_lazy(
 
     def conclusion() -> NotLazyConvergence:
         # sum of |steps| <= 2 sqrt(D_0) / ((1 - eps) sqrt(2 mu c)), T1's argument with constant a
-        slope = (2.0 * Interval.point(mu) * Interval.point(found.kernel)).sqrt()
+        twice = 2.0 * Interval.point(mu) * Interval.point(found.kernel)
+        slope = twice.clip_nonnegative().sqrt()
         return NotLazyConvergence(
             step_size=eta,
             drift_upper=found.drift,

@@ -16,6 +16,7 @@ are merged.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -91,9 +92,7 @@ class SquaredLoss:
         """
         eta = positive(theory_step_upper, "theory_step_upper", "SquaredLoss.learning_rate_lower")
         lr = eta if self.scaling == "half_sum" else (Interval.point(eta) / self.curvature).lo
-        while lr > 0.0 and self.theory_step(lr).hi > eta:
-            lr = math.nextafter(lr, 0.0)
-        return lr
+        return largest_below(lr, lambda x: self.theory_step(x).hi <= eta)
 
     def loss_upper(self, residual_norm_upper: float) -> float:
         """Upper bound of f = c |r|^2.
@@ -120,7 +119,7 @@ class SquaredLoss:
             loss_upper: upper bound of the loss.
         """
         f = upper_bound(loss_upper, "loss_upper", "SquaredLoss.residual_norm_upper")
-        return (2.0 * Interval.point(f) / self.curvature).sqrt().hi
+        return (2.0 * Interval.point(f) / self.curvature).clip_nonnegative().sqrt().hi
 
     def residual_norm_lower(self, loss_lower: float) -> float:
         """Lower bound of |r| = sqrt(f / c): the residual at which a target loss is reached.
@@ -129,7 +128,25 @@ class SquaredLoss:
             loss_lower: lower bound of the loss; a negative one says nothing.
         """
         f = lower_bound(loss_lower, "loss_lower", "SquaredLoss.residual_norm_lower")
-        return (2.0 * Interval.point(max(f, 0.0)) / self.curvature).sqrt().lo
+        square = 2.0 * Interval.point(max(f, 0.0)) / self.curvature
+        return square.clip_nonnegative().sqrt().lo
+
+
+def largest_below(start: float, allowed: Callable[[float], bool]) -> float:
+    """The first float tried from `start` down that is allowed; 0.0 when there is none.
+
+    A few single ulps, then strides that double: a step whose product underflows is many ulps too
+    large, because subnormals are far apart.
+
+    Args:
+        start: where to begin; nothing above it is tried.
+        allowed: whether a float > 0 will do.
+    """
+    x, stride = start, 2.0**-60
+    while x > 0.0 and not allowed(x):
+        x = math.nextafter(x * (1.0 - stride), 0.0)
+        stride = min(2.0 * stride, 0.5)
+    return max(x, 0.0)
 
 
 HALF_SUM = SquaredLoss("half_sum")

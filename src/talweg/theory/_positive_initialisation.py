@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from talweg._errors import InputError
 from talweg.enclosure import Interval
-from talweg.theory._arguments import assumed_names, lower_bound, positive, upper_bound
+from talweg.theory._arguments import assumed_names, fraction, lower_bound, positive, upper_bound
 from talweg.theory._ball import (
     DescentConvergence,
     FlowConvergence,
@@ -225,6 +225,7 @@ def positive_initialisation_descends(
             positive or not below b_min, a step that is not positive.
     """
     call = "positive_initialisation_descends"
+    fraction(epsilon, "epsilon", call)
     hypotheses, profile = _steepness(network, output_entry_lower, radius, epsilon, call)
     trusted = assumed_names(assumed, (*PREMISES, "smoothness"), call)
     inner = gradient_descent_converges_in_ball(
@@ -248,9 +249,7 @@ def _steepness(
     a = lower_bound(entry, "output_entry_lower", call)
     share = _share(epsilon, call)
     low = network.hidden_low
-    hypotheses = [
-        *input_premises(network),
-    ]
+    hypotheses = input_premises(network)
     if low is not None and network.hidden_high is not None:
         hypotheses += [
             Hypothesis.above("hidden_low", "entries of W_2..W_(L-1) >= value > 0", low, 0.0),
@@ -334,13 +333,14 @@ def _sufficient_entry_upper(
     slope = share * radius * downstream
     if not (units.lo > 0.0 and slope.lo > 0.0 and network.initial_loss_upper < math.inf):
         return math.inf
-    wanted = 2.0 * (Interval.point(network.initial_loss_upper) / units).sqrt() / slope
+    square = (Interval.point(network.initial_loss_upper) / units).clip_nonnegative()
+    wanted = 2.0 * square.sqrt() / slope
     return max((2.0 * Interval.point(radius)).hi, wanted.hi)
 
 
 _GRID = 64
 _ROUNDS = 4
-_NEAR_ZERO = 1e-300
+_NEAR_ZERO, _HUGE = 1e-300, 1e300  # no radius outside is tried
 
 
 def _smallest_entry(network: PositiveNetwork, share: Interval) -> ExplicitOutputEntry:
@@ -354,24 +354,24 @@ def _smallest_entry(network: PositiveNetwork, share: Interval) -> ExplicitOutput
     units = network.gram_eigenvalue_lower * network.widths[0]
     solvable = at_zero > 0.0 and units > 0.0 and 0.0 < network.initial_loss_upper < math.inf
     need = 2.0 * math.sqrt(network.initial_loss_upper / units) / share.lo if solvable else 0.0
+    radius = math.sqrt(need / (2.0 * at_zero)) if solvable else 1.0
     if low_entry is not None:
         radius = low_entry / 2.0 if low_entry > 0.0 else 1.0
-    else:
-        radius = math.sqrt(need / (2.0 * at_zero)) if solvable else 1.0
-    best = _entry(network, share, radius)
+    best = _entry(network, share, min(max(radius, _NEAR_ZERO), _HUGE))
     if not solvable:
         return best
     while best.output_entry_upper == math.inf and best.radius > _NEAR_ZERO:
         best = _entry(network, share, best.radius / 2.0)
     if best.output_entry_upper == math.inf:
         return best
-    lowest, highest = need / (at_zero * best.output_entry_upper), best.output_entry_upper / 2.0
+    product = max(at_zero * best.output_entry_upper, 5e-324)
+    lowest, highest = need / product, best.output_entry_upper / 2.0
     highest = highest if low_entry is None else min(highest, low_entry)
-    low, high = math.log(max(lowest, _NEAR_ZERO)), math.log(highest)
+    low, high = (math.log(min(max(x, _NEAR_ZERO), _HUGE)) for x in (lowest, highest))
     for _ in range(_ROUNDS):
         width = (high - low) / _GRID
         for i in range(_GRID + 1):
-            found = _entry(network, share, math.exp(low + i * width))
+            found = _entry(network, share, min(math.exp(min(low + i * width, 700.0)), _HUGE))
             if found.output_entry_upper < best.output_entry_upper:
                 best = found
         middle = math.log(best.radius)

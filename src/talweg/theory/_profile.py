@@ -210,7 +210,7 @@ def _add_step(total: float, start: float, end: float, value: float) -> float:
     if math.isinf(end):
         return math.inf if value > 0.0 else total
     length = Interval.point(end) - Interval.point(start)
-    return (Interval.point(total) + length * value).lo
+    return max((Interval.point(total) + length * value).lo, total)  # the step adds no less than 0
 
 
 def _product_lower(factor: float, x: float) -> float:

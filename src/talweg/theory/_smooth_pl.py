@@ -272,11 +272,12 @@ def _convergence(
     gap: float, smoothness: float, mu: float, eta: float, delta: float, simple: float | None
 ) -> SmoothPLConvergence:
     kept = Interval.point(descent_share_lower(eta, smoothness))
+    square = (2.0 * Interval.point(gap) / Interval.point(mu)).clip_nonnegative()  # may underflow
     return SmoothPLConvergence(
         step_size=eta,
         loss_rate_upper=(1.0 - Interval.point(delta)).hi,
         one_minus_rate_lower=delta,
         simple_rate_upper=simple,
         halving_steps_upper=steps_to_shrink_upper(2.0, delta),
-        path_upper=((2.0 * Interval.point(gap) / Interval.point(mu)).sqrt() / kept).hi,
+        path_upper=(square.sqrt() / kept).hi,
     )

@@ -126,7 +126,7 @@ def squared_loss_converges(
             jacobian_norm_upper=jacobian,
             step_size=chosen,
             contraction_upper=(1.0 - Interval.point(x)).hi,
-            loss_rate_upper=(1.0 - Interval.point(x)).square().hi,
+            loss_rate_upper=(1.0 - Interval.point(one_minus)).hi,  # the two must agree
             one_minus_rate_lower=one_minus,
             halving_steps_upper=steps_to_shrink_upper(2.0, one_minus),
             distance_per_residual_upper=(1.0 / Interval.point(s)).hi,

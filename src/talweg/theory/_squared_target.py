@@ -87,7 +87,8 @@ def squared_loss_target_reached(
     s = profile.value_lower(radius)  # <= s(R_t)
     jacobian = profile.jacobian_norm(j0).upper(radius)  # >= Sigma
     largest = largest_step_lower(jacobian)
-    reach = Interval.point(jacobian) * rho
+    # The last step ends above the target's residual, which rho bounds from below.
+    reach = Interval.point(jacobian) * loss.residual_norm_upper(target_loss)
     room = max((Interval.point(profile.radius) - radius).lo, 0.0)
     chosen = lr
     if chosen is None:
@@ -111,7 +112,8 @@ def squared_loss_target_reached(
         ratio = float("inf") if rho == 0.0 else (Interval.point(r0) / Interval.point(rho)).hi
         return TargetReached(
             radius_upper=radius,
-            final_radius_upper=(Interval.point(radius) + overshoot).hi,
+            # R_t + overshoot <= R was shown; rounded up it may pass R, where s < 0
+            final_radius_upper=min((Interval.point(radius) + overshoot).hi, profile.radius),
             step_size=chosen,
             one_minus_rate_lower=x,
             steps_upper=steps_to_shrink_upper(ratio, x),

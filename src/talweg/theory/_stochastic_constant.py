@@ -301,5 +301,5 @@ def _balancing_step(gap: float, smoothness: float, variance: float, steps: int) 
     noise = Interval.point(smoothness) * variance * float(steps)
     if not (gap > 0.0 and noise.lo > 0.0):
         return largest
-    balanced = (2.0 * Interval.point(gap) / noise).sqrt().lo
+    balanced = (2.0 * Interval.point(gap) / noise).clip_nonnegative().sqrt().lo
     return min(largest, balanced) if balanced > 0.0 else largest

@@ -154,7 +154,8 @@ def stochastic_descent_interpolates(
     if not all(h.holds for h in hypotheses):
         return decide(SOURCE, hypotheses, trusted)
 
-    path = (2.0 * (2.0 * Interval.point(batch) * f0).sqrt() / decay).hi
+    reach = (2.0 * Interval.point(batch) * f0).clip_nonnegative().sqrt()  # it may underflow
+    path = (2.0 * reach / decay).hi
     leaving = (Interval.point(path) / Interval.point(ball)).hi
     hypotheses.append(
         Hypothesis.below("criterion", "2 sqrt(2 L_B f(w0)) / ((2 mu - eta L L_B) R) <= p",
