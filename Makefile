@@ -1,5 +1,6 @@
 # make demo   train, certify, check independently, report (the first run also installs)
 # make test   the whole test suite
+# make soundness  the campaign that tries to break the proofs: what is missing of it, resumable
 # make lint   style, format and types
 # make bench  every benchmark; the peers install into environments of their own first
 # make venv   only the environment, in .venv
@@ -9,11 +10,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test lint bench venv clean
+.PHONY: demo test lint bench soundness venv clean
 
 OUT ?= out
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+SOUNDNESS_ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/.talweg-installed
 
@@ -23,6 +25,10 @@ demo: $(STAMP)
 # Two workers of one thread each: small matrices gain nothing from a second thread.
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+
+# Shards that are complete for the present code are not run again; Ctrl-C loses nothing finished.
+soundness: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soundness --document $(SOUNDNESS_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
