@@ -14,6 +14,7 @@ import talweg
 PUBLIC = {
     "Certificate",
     "CertificateFileError",
+    "Falsification",
     "InputError",
     "Measurement",
     "MissingDependencyError",
@@ -24,6 +25,7 @@ PUBLIC = {
     "UnsupportedModelError",
     "__version__",
     "certify",
+    "falsify",
     "init",
     "measure",
     "nn",

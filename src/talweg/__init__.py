@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from talweg._measure import measure
     from talweg._measurement import Measurement
     from talweg.certificate import Certificate, certify
+    from talweg.falsification import Falsification, falsify
     from talweg.network import tangent_kernel
 
 __version__ = "0.1.0"
@@ -38,6 +39,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Certificate",
     "CertificateFileError",
+    "Falsification",
     "InputError",
     "Measurement",
     "MissingDependencyError",
@@ -48,6 +50,7 @@ __all__ = [
     "UnsupportedModelError",
     "__version__",
     "certify",
+    "falsify",
     "init",
     "measure",
     "nn",
@@ -60,8 +63,10 @@ __all__ = [
 # Where each name that needs torch is defined; None stands for a public module of that name.
 _LAZY: dict[str, str | None] = {
     "Certificate": "talweg.certificate",
+    "Falsification": "talweg.falsification",
     "Measurement": "talweg._measurement",
     "certify": "talweg.certificate",
+    "falsify": "talweg.falsification",
     "init": None,
     "measure": "talweg._measure",
     "nn": None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -159,6 +161,27 @@ def check(
 
 
 @app.command()
+def falsify(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .talweg certificate.")],
+    seconds: Annotated[float, typer.Option(help="How long to search.")] = 60.0,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File for the counterexample, a zip of JSON and safetensors, if any."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Search for a violation of a certificate's claims; one that is found is proved.
+
+    Exit code 0 where none was found, which proves nothing; 1 where one was.
+    """
+    with errors_reported():
+        from talweg.cli._falsify import run_falsify
+
+        raise typer.Exit(run_falsify(file, out, seconds=seconds, seed=seed, as_json=json))
+
+
+@app.command()
 def measure(spec: Spec, json: Json = False, loss: LossOption = None) -> None:
     """Measure the PL ratio, the kernel spectrum and the curvature: floats, no proof."""
     with errors_reported():
@@ -244,5 +267,8 @@ app.add_typer(prescribe_app)
 
 def main() -> None:
     """Entry point of the command ``talweg``."""
-    with errors_reported():
+    # Python has None where a stream was closed; the exit code then speaks alone.
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    with errors_reported(may_exit=True):
         app()
