@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from generator import Array, Draft, Problem, make
 
 from talweg_check._arrays import PRECISION, exact
 from talweg_check._lipschitz import JacobianLipschitz
+from talweg_check._losses import CrossEntropy
 from talweg_check._network import Network, merged, stages_of
 
 SMOOTHING = 0.125
@@ -80,7 +82,8 @@ class EntropyDraft(Draft):
         self.jacobian = float(math.sqrt(spectrum[-1]) * (1 + pad))
         with ctx.workprec(PRECISION):
             stages = stages_of(self.problem.operations, self.problem.weights)
-            lipschitz = JacobianLipschitz(Network(stages, exact(inputs), counts, zero_sum=True))
+            loss = CrossEntropy(Fraction(1), "sum", "", len(labels), self.k, Fraction(0))
+            lipschitz = JacobianLipschitz(Network(stages, exact(inputs), counts, loss.frame))
             if radii is None:
                 radii = [3 * self.need / self.sigma, 6 * self.need / self.sigma]
             betas = [float(lipschitz.upper(radius).upper()) for radius in radii]

@@ -1,6 +1,7 @@
 """Exit codes, one JSON object, one line on misuse."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,30 @@ def test_a_closed_output_does_not_change_the_exit_code(
     check = f"{sys.executable} -m talweg_check {path} {closed}; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", check], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_closed_stderr_does_not_turn_misuse_into_invalid(tmp_path: Path) -> None:
+    check = f"{sys.executable} -m talweg_check {tmp_path / 'none'} 2>&-"
+    assert subprocess.run(["bash", "-c", check], capture_output=True).returncode == 2
+
+
+@pytest.mark.parametrize("role", ["file", "data"])
+@pytest.mark.parametrize("kind", ["pipe", "/dev/zero", "folder"])
+def test_what_is_no_regular_file_is_not_opened(
+    role: str, kind: str, draft: Draft, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pipe would wait for a writer, and /dev/zero has no end."""
+    place = kind if kind.startswith("/") else str(tmp_path / kind)
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "folder":
+        Path(place).mkdir()
+    good = str(draft.save(tmp_path / "a.talweg"))
+    arguments = [place] if role == "file" else [good, "--inputs", place, "--targets", place]
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
 
 
 def test_imports_neither_torch_nor_talweg() -> None:

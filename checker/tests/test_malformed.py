@@ -185,6 +185,12 @@ def test_zip_bomb_is_not_unpacked(draft: Draft, tmp_path: Path) -> None:
     assert "larger than permitted" in _reason(plain)
 
 
+def _last_entry(good: bytes, offset: int) -> bytes:
+    """The last entry of the directory with one byte set: what Python's zipfile does not look at."""
+    at = good.rfind(b"PK\x01\x02") + offset
+    return good[:at] + b"\x01" + good[at + 1 :]
+
+
 def test_zip_bytes(draft: Draft, tmp_path: Path) -> None:
     good = draft.save(tmp_path / "a.talweg").read_bytes()
     central = good.rfind(b"PK\x01\x02", 0, good.rfind(b"PK\x01\x02"))
@@ -196,6 +202,10 @@ def test_zip_bytes(draft: Draft, tmp_path: Path) -> None:
         + struct.pack("<IH", central + 6, 0),
         "local method": good[:8] + b"\x08" + good[9:],
         "local size": good[:18] + b"\xff" + good[19:],
+        "comment length": good[:central + 32] + b"\x01" + good[central + 33:],
+        "comment length of the last": _last_entry(good, 32),
+        "extra length of the last": _last_entry(good, 30),
+        "disk of the last": _last_entry(good, 34),
         "encrypted": good[:central + 8] + b"\x01" + good[central + 9:],
         "empty": b"",
         "text": b"not a zip",

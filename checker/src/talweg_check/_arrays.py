@@ -42,10 +42,8 @@ def full(shape: int | tuple[int, ...], value: Any) -> Balls:
     return result
 
 
-def largest(balls: Balls, axis: int | None = None) -> Balls:
-    """The maximum over one axis, or over everything; of nonnegative numbers only."""
-    if axis is None:
-        return _larger.reduce(balls.ravel(), initial=arb(0))
+def largest(balls: Balls, axis: int = 0) -> Balls:
+    """The maximum over one axis, of the positive parts."""
     return _larger.reduce(balls, axis=axis, initial=arb(0))
 
 
@@ -61,9 +59,12 @@ def matmul(left: Balls, right: Balls) -> Balls:
 
 def from_matrix(matrix: Any) -> Balls:
     """A flint matrix as an array."""
-    result = np.empty((matrix.nrows(), matrix.ncols()), dtype=object)
-    result[...] = matrix.tolist()
-    return result
+    return np.array(matrix.tolist(), dtype=object)
+
+
+def floats_above(balls: Balls) -> NDArray[np.float64]:
+    """Floating-point numbers that are not below what the balls hold."""
+    return np.nextafter(approx(upper(balls)), np.inf)
 
 
 def approx(balls: Balls) -> NDArray[np.float64]:

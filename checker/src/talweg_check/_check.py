@@ -1,17 +1,16 @@
-"""The whole check: form, hashes, sentence, theorem, then the claims about the network at w0."""
+"""The whole check: form, sentence, theorem, hashes, then the claims about the network at w0."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from flint import arb, ctx
-from numpy.typing import NDArray
 
 from talweg_check._arrays import PRECISION, Balls, approx, exact, matmul
-from talweg_check._file import StoredArray, digest, read
+from talweg_check._binding import bound
+from talweg_check._file import StoredArray, read
 from talweg_check._forms import FORMS
 from talweg_check._grammar import Certificate
 from talweg_check._grammar import certificate as parsed
@@ -25,11 +24,6 @@ from talweg_check._verdict import Incomplete, Invalid
 
 ENTRIES_LIMIT = 10_000  # residual entries; the kernel then takes some 8 GB
 REASON_LIMIT = 500  # characters; a hostile file may hold long names
-
-# Claims about the network that one theorem alone makes: doubts, or Invalid where one is disproved.
-FURTHER: dict[tuple[str, str], Callable[[Certificate, Network, NDArray[Any]], list[str]]] = {
-    ("squared", "T9"): gradient_error_doubts,
-}
 
 
 @dataclass(frozen=True)
@@ -51,65 +45,34 @@ def check(path: str, data: tuple[StoredArray, StoredArray] | None = None) -> Ver
         certificate = parsed(*read(path))
         require_sentence(certificate)
         claim = certificate.sentence
+        require_theorem(certificate)
         with ctx.workprec(PRECISION):
-            _check(certificate, data)
+            _require_claims(certificate, data)
     except Invalid as error:
         return Verdict("invalid", str(error)[:REASON_LIMIT], claim)
     except Incomplete as error:
         return Verdict("incomplete", str(error)[:REASON_LIMIT], claim)
     except (MemoryError, RecursionError):
         return Verdict("incomplete", "not enough memory for a problem of this size", claim)
-    assumed = FORMS[certificate.loss.kind, certificate.theorem].assumptions
-    grade = f", under {len(assumed)} assumptions that the claim names" if assumed else ""
+    grade = FORMS[certificate.loss.kind, certificate.theorem].grade
     return Verdict("valid", f"every claim is confirmed{grade}", claim)
 
 
-def _check(certificate: Certificate, data: tuple[StoredArray, StoredArray] | None) -> None:
-    arrays = dict(certificate.arrays)
-    names = [name for item in certificate.operations if item["kind"] == "linear"
-             for name in (item["weight"], item["bias"]) if name is not None]  # fmt: skip
-    chunks = [name.encode("ascii") + b"\n" + arrays[name].digest_input() for name in names]
-    if digest(chunks) != certificate.hashes["weights"]:
-        raise Invalid("the stored weights do not have the stated sha256")
-    require_theorem(certificate)
-    if data is not None:
-        arrays.update(zip(("inputs", "targets"), data, strict=True))
-    if "inputs" not in arrays:
-        raise Incomplete("unbound: the file leaves its data out, and none was given")
-    for name in ("inputs", "targets"):
-        if digest([arrays[name].digest_input()]) != certificate.hashes[name]:
-            raise Invalid(f"the {name} do not have the stated sha256")
-
-    certificate = replace(certificate, arrays=dict(arrays))
-    counts, targets = certificate.counts, arrays.pop("targets")
-    values = {name: array.values() for name, array in arrays.items()}
-    labels = certificate.loss.targets(targets, counts)
-    if values["inputs"].shape != (counts["samples"], *values[names[0]].shape[1:]):
-        raise Invalid("the given data do not fit the model or 'counts'")
-    _confirm(certificate, values, labels)
-
-
-def _confirm(
-    certificate: Certificate, values: dict[str, NDArray[np.float64]], targets: NDArray[Any]
-) -> None:
+def _require_claims(certificate: Certificate, data: tuple[StoredArray, StoredArray] | None) -> None:
     """The claims about w0, cheapest first; a disproof ends the check, a doubt is kept."""
-    inputs, targets, multiplicity = merged(values["inputs"], targets)
-    if len(inputs) * certificate.counts["outputs"] > ENTRIES_LIMIT:
+    certificate = bound(certificate, data)
+    arrays, counts = dict(certificate.arrays), certificate.counts
+    labels = certificate.loss.targets(arrays.pop("targets"), counts)
+    values = {name: array.values() for name, array in arrays.items()}
+    inputs, targets, multiplicity = merged(values["inputs"], labels)
+    if len(inputs) * counts["outputs"] > ENTRIES_LIMIT:
         raise Incomplete(f"this checker takes at most {ENTRIES_LIMIT} residual entries")
-    stages, zero_sum = stages_of(certificate.operations, values), certificate.loss.zero_sum
-    net = Network(stages, exact(inputs), multiplicity, zero_sum)
-    claim = {name: arb(value) for name, value in certificate.claims.items()}
+    stages = stages_of(certificate.operations, values)
+    net = Network(stages, exact(inputs), multiplicity, certificate.loss.frame)
     doubts = certificate.loss.doubts(net, targets, certificate.claims)
-    further = FURTHER.get((certificate.loss.kind, certificate.theorem))
-    if further is not None:
-        doubts += further(certificate, net, targets)
+    doubts += gradient_error_doubts(certificate, net)
 
-    kernel = net.kernel()
-    if not _bounded(kernel, claim["sigma_min_lower"], 1):
-        doubts.append("sigma_min_lower is not confirmed")
-    if not _bounded(kernel, claim["jacobian_norm_upper"], -1):
-        doubts.append("jacobian_norm_upper is not confirmed")
-
+    doubts += _spectrum_doubts(net.kernel(), certificate.claims)
     if not doubts:
         lipschitz = JacobianLipschitz(net)
         for radius, beta in certificate.profile:
@@ -119,20 +82,25 @@ def _confirm(
         raise Incomplete("; ".join(doubts))
 
 
-def _bounded(kernel: Balls, singular_value: arb, sign: int) -> bool:
-    """Whether the square bounds the spectrum from below (sign 1) or above (-1); may disprove."""
-    target = sign * singular_value**2
+def _spectrum_doubts(kernel: Balls, claims: Mapping[str, float]) -> list[str]:
+    """The claims about the eigenvalues of K that are not confirmed; Invalid where one is disproved.
+
+    With sign -1 it is the smallest eigenvalue of -K that is bounded.
+    """
+    names, doubts = (("sigma_min_lower", 1, 0), ("jacobian_norm_upper", -1, -1)), []
     try:
-        values, vectors = np.linalg.eigh(sign * approx(kernel))
+        values, vectors = np.linalg.eigh(approx(kernel))
     except np.linalg.LinAlgError:
-        return False
-    hint = (float(values[0]) + float(target)) / 2
-    promising = bool(np.isfinite(hint)) and hint > target
-    if promising and smallest_eigenvalue_lower(kernel, hint, sign) >= target:
-        return True
-    vector = exact(vectors[:, :1])
-    quotient = sign * (vector * matmul(kernel, vector)).sum() / (vector * vector).sum()
-    if quotient < target:
-        name = "sigma_min_lower" if sign == 1 else "jacobian_norm_upper"
-        raise Invalid(f"disproved: {name} contradicts a Rayleigh quotient of the kernel")
-    return False
+        return [f"{name} is not confirmed" for name, _, _ in names]
+    for name, sign, end in names:
+        target = sign * arb(claims[name]) ** 2
+        shift = (sign * float(values[end]) + float(target)) / 2
+        promising = bool(np.isfinite(shift)) and shift > target
+        if promising and smallest_eigenvalue_lower(kernel, shift, sign) >= target:
+            continue
+        vector = exact(vectors[:, [end]])
+        quotient = sign * (vector * matmul(kernel, vector)).sum() / (vector * vector).sum()
+        if quotient < target:
+            raise Invalid(f"disproved: {name} contradicts a Rayleigh quotient of the kernel")
+        doubts.append(f"{name} is not confirmed")
+    return doubts

@@ -19,17 +19,12 @@ class Numbers:
     """The claims as exact rationals."""
 
     def __init__(self, certificate: Certificate) -> None:
-        claims = {name: Fraction(value) for name, value in certificate.claims.items()}
-        self.claims = claims
+        self.claims = {name: Fraction(value) for name, value in certificate.claims.items()}
         self.pieces = [(Fraction(end), Fraction(beta)) for end, beta in certificate.profile]
-        self.radius, self.sigma = claims["radius"], claims["sigma_min_lower"]
+        self.radius, self.sigma = self.claims["radius"], self.claims["sigma_min_lower"]
         self.loss = certificate.loss
         self.unit = certificate.loss.unit
-        self.eta = self.unit * claims["step_size"]
-
-    def beta_at(self, x: Fraction) -> Fraction:
-        """beta(x): the value of the first piece that reaches x."""
-        return next(beta for end, beta in self.pieces if x <= end)
+        self.eta = self.unit * self.claims["step_size"]
 
     def beta_integral(self, x: Fraction) -> Fraction:
         """int_0^x beta."""
@@ -47,9 +42,8 @@ class Numbers:
         """int_0^x s = sigma x - int_0^x (x - t) beta(t) dt."""
         total, start = self.sigma * x, Fraction(0)
         for end, beta in self.pieces:
-            stop = min(x, end)
-            if stop > start:
-                total -= beta * ((x - start) ** 2 - (x - stop) ** 2) / 2
+            stop = max(min(x, end), start)  # start, where the piece lies beyond x
+            total -= beta * ((x - start) ** 2 - (x - stop) ** 2) / 2
             start = end
         return total
 
@@ -74,6 +68,13 @@ def require_at_least(left: Callable[[], arb], right: Callable[[], arb], statemen
             if one < two:
                 require(False, statement)
     raise Incomplete(f"not decided: {statement}")
+
+
+def contraction(n: Numbers) -> None:
+    """With eta |J|^2 <= 1 on the ball a step leaves (1 - q) |r|: (1 - q)^2 = 1 - (2 q - q^2)."""
+    require(n.eta * n.jacobian(n.radius) ** 2 <= 1, "eta sup|J|^2 <= 1 on the ball")
+    q = n.eta * n.s(n.radius) ** 2
+    require(n.claims["one_minus_rate"] <= 2 * q - q * q, "one_minus_rate <= 2 q - q^2")
 
 
 def require_power(gain: Fraction, exponent: Fraction, ratio: Fraction, statement: str) -> None:

@@ -6,6 +6,7 @@ Exit codes: 0 valid, 1 invalid, 2 misuse, 3 incomplete.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -48,13 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         verdict = check(options.file, _data(options.inputs, options.targets))
     except OSError as error:
-        sys.stderr.write(f"talweg-check: cannot read {options.file}: {error.strerror}\n")
+        _complain(f"cannot read {options.file}: {error.strerror}")
         return 2
     except Misuse as error:
-        sys.stderr.write(f"talweg-check: {error}\n")
+        _complain(str(error))
         return 2
     except Exception as error:  # noqa: BLE001 - exit code 1 must mean "invalid", never "crashed"
-        sys.stderr.write(f"talweg-check: internal error ({error!r}); nothing is confirmed\n")
+        _complain(f"internal error ({error!r}); nothing is confirmed")
         return CODES["incomplete"]
     record = {
         "verdict": verdict.verdict,
@@ -72,6 +73,13 @@ def _in_words(verdict: Verdict) -> str:
         return text
     heading = "proved" if verdict.verdict == "valid" else "claimed, NOT proved"
     return f"{text}\n{heading}: {verdict.claim}"
+
+
+def _complain(text: str) -> None:
+    """One line on stderr; where that is closed or full, the exit code alone speaks."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(f"talweg-check: {text}\n")
 
 
 def _print(text: str) -> None:
@@ -97,9 +105,10 @@ def _data(inputs: str | None, targets: str | None) -> tuple[StoredArray, StoredA
 def _load(path: str) -> StoredArray:
     import numpy as np
 
-    from talweg_check._file import StoredArray
+    from talweg_check._file import StoredArray, require_regular
 
     try:
+        require_regular(path)
         array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: nothing is allocated
     except Exception as error:  # noqa: BLE001 - a hostile header makes NumPy raise nearly anything
         raise Misuse(f"{path} is not a readable .npy file ({type(error).__name__})") from None

@@ -15,6 +15,7 @@ from flint import arb
 from talweg_check._arrays import rational
 from talweg_check._claims import Numbers, require, require_at_least
 from talweg_check._losses import CrossEntropy
+from talweg_check._squared_rules import beta_at
 from talweg_check._verdict import Invalid
 
 
@@ -102,7 +103,7 @@ def t13(n: Numbers) -> None:
 def _step(n: Numbers, gap: Fraction, radius: Fraction) -> None:
     """eta (|J|^2 / 2 + sqrt(gap) beta) <= 2 epsilon on the ball, without the root."""
     room = 2 * n.claims["epsilon"] - n.eta * n.jacobian(radius) ** 2 / 2
-    bend = n.eta * n.beta_at(radius)
+    bend = n.eta * beta_at(n, radius)
     require(room >= 0 and room**2 >= bend**2 * gap, "eta M <= 2 epsilon")
 
 

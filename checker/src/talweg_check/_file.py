@@ -6,10 +6,12 @@ Everything that is not the one permitted form is refused by name.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
 import os
+import stat
 import struct
 import zipfile
 from collections.abc import Iterable
@@ -61,7 +63,11 @@ class StoredArray:
 
 
 def read(path: str) -> tuple[Any, dict[str, StoredArray]]:
-    """The JSON tree and the arrays of the file at `path`; Invalid when it is not well formed."""
+    """The JSON tree and the arrays of the file at `path`; Invalid when it is not well formed.
+
+    Raises OSError when it cannot be read, or is a pipe or a device: these may have no end.
+    """
+    require_regular(path)
     with open(path, "rb") as file:
         try:
             text, blob = _members(file)
@@ -69,6 +75,13 @@ def read(path: str) -> tuple[Any, dict[str, StoredArray]]:
                 ValueError, OverflowError) as error:  # fmt: skip
             raise Invalid(f"not a well formed zip archive ({error})") from None
     return _canonical(text), _arrays(blob)
+
+
+def require_regular(path: str) -> None:
+    """Raises OSError unless `path` is a regular file; opening a pipe would already wait."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        reason = os.strerror(errno.EISDIR) if os.path.isdir(path) else "it is no regular file"
+        raise OSError(errno.EINVAL, reason, path)
 
 
 def digest(chunks: Iterable[bytes]) -> str:
@@ -115,7 +128,11 @@ def _members(file: BinaryIO) -> tuple[bytes, bytes]:
             directory += 46 + len(name) + len(info.extra)
         if archive.comment or end > position + directory + len(_ends(position, directory)):
             raise Invalid("the archive holds bytes that belong to no member")
-        file.seek(position + directory)
+        file.seek(position)
+        for info in infos:
+            lengths = len(info.filename), len(info.extra)
+            if struct.unpack_from("<28x4H", file.read(46 + sum(lengths))) != (*lengths, 0, 0):
+                raise Invalid(f"member {info.filename} declares more than its entry holds")
         if file.read() != _ends(position, directory):
             raise Invalid("the archive does not end as one of these two members does")
         return archive.read(infos[0]), archive.read(infos[1])

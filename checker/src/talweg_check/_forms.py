@@ -41,6 +41,12 @@ class Form:
         """The names of all numbers under 'claims'."""
         return COMMON + self.extra
 
+    @property
+    def grade(self) -> str:
+        """What a verdict adds where something is assumed."""
+        number = len(self.assumptions)
+        return f", under {number} assumptions that the claim names" if number else ""
+
 
 _TARGET = ("target_loss", "steps_upper", "overshoot_radius")
 FORMS: dict[tuple[str, str], Form] = {

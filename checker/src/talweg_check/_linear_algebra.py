@@ -15,21 +15,11 @@ import numpy as np
 from flint import arb, arb_mat, fmpz_mat
 from numpy.typing import NDArray
 
-from talweg_check._arrays import (
-    Balls,
-    approx,
-    exact,
-    from_matrix,
-    full,
-    largest,
-    magnitude,
-    root_upper,
-    upper,
-)
+from talweg_check._arrays import Balls, approx, floats_above, from_matrix, full, largest, root_upper
 
 Floats = NDArray[np.float64]
 BLOCK = 500  # rows of a block of the residual: limits memory and skips the zero blocks of L
-BITS = 53  # of the fixed-point numbers; factors of their Gram matrices then fit into int64
+BITS = 53  # of the fixed-point numbers: as many as a hint has
 
 
 def smallest_eigenvalue_lower(matrix: Balls, shift: float, sign: int = 1) -> arb:
@@ -38,9 +28,7 @@ def smallest_eigenvalue_lower(matrix: Balls, shift: float, sign: int = 1) -> arb
     `shift` should lie a little below the eigenvalue, so that the factorisation succeeds.
     """
     size = len(matrix)
-    factor = _cholesky(sign * approx(matrix) - shift * np.eye(size))
-    exponent = _exponent(factor)
-    digits = _integers(np.ldexp(factor, exponent))
+    digits, exponent = _fixed_point(_cholesky(sign * approx(matrix) - shift * np.eye(size)))
     rows = full(size, 0)
     for top in range(0, size, BLOCK):
         for left in range(0, top + 1, BLOCK):
@@ -52,11 +40,11 @@ def smallest_eigenvalue_lower(matrix: Balls, shift: float, sign: int = 1) -> arb
             residual = sign * block - from_matrix(product)
             if left == top:
                 residual[np.diag_indices(len(residual))] -= arb(shift)
-            error = magnitude(residual)
+            error = abs(residual)
             rows[top : top + BLOCK] += error.sum(axis=1)
             if left < top:
                 rows[left : left + BLOCK] += error.sum(axis=0)
-    bound: arb = arb(shift) - largest(rows)
+    bound: arb = (arb(shift) - largest(rows)).lower()
     return bound
 
 
@@ -67,19 +55,14 @@ def norm_upper(matrix: Balls) -> arb:
     D^T D and the residual of t I - D^T D are computed in integers.
     """
     thin = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
-    hint = approx(thin)
-    if not np.isfinite(hint).all():
-        return arb.nan()
-    exponent = _exponent(hint)
-    scaled = np.ldexp(hint, exponent)
-    digits = _integers(scaled)
+    digits, exponent = _fixed_point(approx(thin))
     unit = arb(2) ** -exponent
-    rest = thin - exact(digits) * unit
-    gram_hint = scaled.T @ scaled
+    left = _matrix(digits)
+    rest = thin - from_matrix(arb_mat(left) * unit)
+    hint = digits.T @ digits
     # A hair above the estimate, so that the Cholesky factorisation can succeed.
-    top = int(np.linalg.eigvalsh(gram_hint)[-1] * (1 + 2.0**-30))
-    factor = _integers(_cholesky(float(top) * np.eye(len(gram_hint)) - gram_hint))
-    left, right = _matrix(digits), _matrix(factor)
+    top = int(np.linalg.eigvalsh(hint)[-1] * (1 + 2.0**-30))
+    right = _matrix(np.rint(_cholesky(float(top) * np.eye(len(hint)) - hint)))
     rows = (left.transpose() * left + right * right.transpose()).tolist()
     for index, row in enumerate(rows):
         row[index] -= top
@@ -88,54 +71,50 @@ def norm_upper(matrix: Balls) -> arb:
     return bound
 
 
-def nonnegative_product_upper(left: Balls, right: Balls) -> Balls:
+def nonnegative_product_upper(left: Floats, right: Balls) -> Balls:
     """Entrywise upper bounds of the product of two matrices without negative entries."""
     factors, unit = [], arb(1)
-    for matrix in (left, right):
-        above = np.nextafter(approx(upper(matrix)), np.inf)
-        if not np.isfinite(above).all():
+    for matrix in (left, floats_above(right)):
+        if not np.isfinite(matrix).all():
             return full((len(left), right.shape[1]), arb.nan())
-        exponent = 30 - int(np.frexp(above.max())[1])
-        factors.append(_matrix((np.floor(np.ldexp(above, exponent)) + 1).astype(np.int64)))
+        # As many bits as floats have: Perron vectors have small entries, by which one divides.
+        exponent = 52 - int(np.frexp(matrix.max())[1])
+        factors.append(_matrix(np.floor(np.ldexp(matrix, exponent)) + 1))
         unit *= arb(2) ** -exponent
     return from_matrix(factors[0] * factors[1]) * unit
 
 
-def perron_roots_upper(matrix: Balls, weights: Balls) -> Balls:
+def perron_roots_upper(matrix: Floats, weights: Balls) -> Balls:
     """Per column w_j: a number not below sqrt(lambda_max(diag(w_j) matrix diag(w_j))), (m,).
 
     No entry is negative, the matrix is symmetric: by Collatz, lambda_max(M) <= max_i (M x)_i / x_i
     for *every* x > 0. Power iteration suggests x.
     """
-    hint, scale = approx(matrix), approx(weights)
+    scale = approx(weights)
     x = np.ones_like(scale)
     with np.errstate(all="ignore"):
         for _ in range(8):
-            x = scale * (hint @ (scale * x))
+            x = scale * (matrix @ (scale * x))
             x = np.nan_to_num(x / x.max(axis=0), nan=1, posinf=1, neginf=1).clip(1e-9, 1)
-    vector = exact(x)
-    quotients = weights * nonnegative_product_upper(matrix, weights * vector) / vector
-    return root_upper(largest(quotients, axis=0))
+    return root_upper(largest(weights * nonnegative_product_upper(matrix, weights * x) / x))
 
 
 def _cholesky(hint: Floats) -> Floats:
     try:
-        return np.tril(np.asarray(np.linalg.cholesky(hint), dtype=np.float64))
+        factor = np.tril(np.asarray(np.linalg.cholesky(hint), dtype=np.float64))
     except np.linalg.LinAlgError:
         return np.zeros_like(hint)
+    return factor if np.isfinite(factor).all() else np.zeros_like(hint)
 
 
-def _exponent(hint: Floats) -> int:
-    """e such that 2^e times the entries stays below 2^BITS."""
-    return BITS - int(np.frexp(np.abs(hint).max())[1])
+def _fixed_point(hint: Floats) -> tuple[Floats, int]:
+    """Integers of at most BITS bits and an e such that 2^-e times them is near the hint."""
+    if not np.isfinite(hint).all():
+        hint = np.zeros_like(hint)  # useless, but as sound as any other
+    exponent = BITS - int(np.frexp(np.abs(hint).max())[1])
+    return np.rint(np.ldexp(hint, exponent)), exponent
 
 
-def _integers(scaled: Floats) -> NDArray[np.int64]:
-    if not (np.abs(scaled) < 2.0**62).all():
-        return np.zeros(scaled.shape, dtype=np.int64)  # a useless hint, but a sound one
-    return np.rint(scaled).astype(np.int64)
-
-
-def _matrix(digits: NDArray[np.int64]) -> fmpz_mat:
-    rows, columns = digits.shape
-    return fmpz_mat(rows, columns, digits.ravel().tolist())
+def _matrix(integers: Floats) -> fmpz_mat:
+    rows, columns = integers.shape
+    return fmpz_mat(rows, columns, map(int, integers.ravel().tolist()))

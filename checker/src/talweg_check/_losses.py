@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from flint import arb
 from numpy.typing import NDArray
 
-from talweg_check._arrays import exact, rational
+from talweg_check._arrays import Balls, exact, full, rational
 from talweg_check._file import StoredArray, as_object, number
 from talweg_check._network import Network
 from talweg_check._verdict import Invalid
@@ -48,8 +48,8 @@ class Loss(Protocol):
         ...
 
     @property
-    def zero_sum(self) -> bool:
-        """Whether its gradients sum to zero over the outputs of each sample."""
+    def frame(self) -> Balls | None:
+        """Orthonormal rows that span its gradients, sample by sample; None: all outputs."""
         ...
 
     def targets(self, array: StoredArray, counts: Counts) -> NDArray[Any]:
@@ -69,7 +69,7 @@ class Squared:
     scaling: str
     words: str
     kind: str = "squared"
-    zero_sum: bool = False
+    frame: None = None
 
     def targets(self, array: StoredArray, counts: Counts) -> NDArray[Any]:
         """(n, k) real numbers."""
@@ -100,7 +100,16 @@ class CrossEntropy:
     classes: int
     smoothing: Fraction
     kind: str = "cross_entropy"
-    zero_sum: bool = True
+
+    @property
+    def frame(self) -> Balls:
+        """Gradients sum to zero: the rows (1, ..., 1, -j, 0, ...) / sqrt(j (j + 1)), (k - 1, k)."""
+        result = full((self.classes - 1, self.classes), 0)
+        for j in range(1, self.classes):
+            length = arb(j * (j + 1)).sqrt()
+            result[j - 1, :j] = 1 / length
+            result[j - 1, j] = -j / length
+        return result
 
     @property
     def smallest_label(self) -> Fraction:

@@ -14,8 +14,9 @@ import numpy as np
 from flint import arb
 from numpy.typing import NDArray
 
-from talweg_check._activations import Function, derivatives, function
-from talweg_check._arrays import Balls, exact, full, matmul
+from talweg_check._activations import ROWS, Function, derivatives
+from talweg_check._arrays import Balls, exact, floats_above, full, magnitude, matmul, norms_upper
+from talweg_check._catalogue import function
 from talweg_check._verdict import Invalid
 
 
@@ -35,17 +36,13 @@ class Network:
     """The chain at w0 on the merged rows: values, derivatives, cotangents.
 
     Attributes, per stage: `z`, `h`, `d1` = psi'(z), `d2` = psi''(z), each (n, d_l); `gh` and `g`,
-    (n, k', d_l): derivatives of sqrt(m_i) F(x_i) with respect to h_l and z_l, by k' = k outputs or,
-    with `zero_sum`, along k' = k - 1 orthonormal directions whose entries sum to zero; `rows`: the
-    extended inputs (trained weight: h_{c-1}; trained bias: 1) of stage c, (n, 0 to d_{c-1} + 1).
+    (n, k', d_l): derivatives of sqrt(m_i) F(x_i) with respect to h_l and z_l, along k' orthonormal
+    directions: the rows of `frame`, or the k' = k outputs themselves; `rows`: the extended inputs
+    (trained weight: h_{c-1}; trained bias: 1) of stage c, (n, 0 to d_{c-1} + 1).
     """
 
     def __init__(
-        self,
-        stages: Sequence[Stage],
-        inputs: Balls,
-        counts: NDArray[np.int64],
-        zero_sum: bool = False,
+        self, stages: Sequence[Stage], inputs: Balls, counts: NDArray[np.int64], frame: Balls = None
     ) -> None:
         self.stages = stages
         self.samples, self.depth = len(inputs), len(stages) - 1
@@ -53,33 +50,28 @@ class Network:
         self.z, self.h, self.d1, self.d2 = [inputs], [value], [inputs], [inputs]
         for stage in stages[1:]:
             z = matmul(self.h[-1], stage.weight.T) + stage.bias
-            h, d1, d2 = derivatives(stage.functions, z)
-            self.z.append(z)
-            self.h.append(h)
-            self.d1.append(d1)
-            self.d2.append(d2)
+            at_z = z, *derivatives(stage.functions, z)
+            for values, value in zip((self.z, self.h, self.d1, self.d2), at_z, strict=True):
+                values.append(value)
 
         self.outputs = self.h[-1].shape[1]
         self.counts = exact(counts)
         self.root_counts = np.array([count.sqrt() for count in self.counts], dtype=object)
-        frame = _zero_sum_frame(self.outputs) if zero_sum else _identity(self.outputs)
+        frame = exact(np.eye(self.outputs)) if frame is None else frame
         self.directions = len(frame)
         cotangent = self.root_counts[:, None, None] * frame[None]
-        self.gh, self.g = [cotangent], []
+        self.gh, self.g = [cotangent], [inputs]
         for stage, d1 in zip(stages[:0:-1], self.d1[:0:-1], strict=True):
-            self.g.append(self.gh[-1] * d1[:, None, :])
-            flat = self.g[-1].reshape(-1, len(stage.weight))
-            self.gh.append(matmul(flat, stage.weight).reshape(self.samples, self.directions, -1))
-        self.gh.reverse()
-        self.g = [self.gh[0], *reversed(self.g)]
+            self.g.insert(1, self.gh[0] * d1[:, None, :])
+            flat = matmul(self.g[1].reshape(-1, len(stage.weight)), stage.weight)
+            self.gh.insert(0, flat.reshape(self.samples, self.directions, -1))
 
         self.rows = [inputs]
         for stage, h in zip(stages[1:], self.h, strict=False):
-            parts = [h] if stage.trains_weight else []
-            parts += [full((self.samples, 1), 1)] if stage.trains_bias else []
-            self.rows.append(np.concatenate(parts or [h[:, :0]], axis=1))
+            ones = full((self.samples, 1), 1)
+            parts = h[:, : stage.trains_weight * h.shape[1]], ones[:, : int(stage.trains_bias)]
+            self.rows.append(np.concatenate(parts, axis=1))
         self.trained = [c for c in range(1, self.depth + 1) if self.rows[c].shape[1]]
-        self.row_grams = {c: matmul(self.rows[c], self.rows[c].T) for c in self.trained}
 
     def squared_residual(self, targets: Balls) -> arb:
         """|F(w0) - y|^2 over the rows as stored, that is with their multiplicities."""
@@ -87,42 +79,39 @@ class Network:
         square: arb = ((residual * residual).sum(axis=1) * self.counts).sum()
         return square
 
+    def propagator(self, i: int, c: int, a: int) -> Balls:
+        """P_ca = dz_c/dz_a of sample i, c >= a, (d_c, d_a)."""
+        if c == a:
+            return exact(np.eye(len(self.stages[a].weight)))
+        step = self.stages[c].weight * self.d1[c - 1][i]
+        return step if c == a + 1 else matmul(step, self.propagator(i, c - 1, a))
+
+    def squared_overlaps(self, c: int, change: Balls) -> NDArray[np.float64]:
+        """(|<h, h'>| + e |h'| + |h| e' + e e')^2 from above, h a row of stage c, e = `change`."""
+        rows, size, parts = self.rows[c], norms_upper(self.rows[c], 1), []
+        for one in (np.s_[i : i + ROWS] for i in range(0, len(rows), ROWS)):
+            moved = change[one, None] * (size + change) + size[one, None] * change
+            overlap = magnitude(matmul(rows[one], rows.T)) + moved
+            parts.append(floats_above(overlap * overlap))
+        return np.concatenate(parts)
+
     def kernel(self, block: int = 300) -> Balls:
         """K = J J^T: sum over the trained layers of (G_l G_l^T) o (rows_l rows_l^T), (N, N)."""
-        size = self.samples * self.directions
-        result = np.empty((size, size), dtype=object)
-        sample = np.arange(size) // self.directions
-        flat = {c: self.g[c].reshape(size, -1) for c in self.trained}
-        for top in range(0, size, block):
-            one = slice(top, top + block)
-            for left in range(0, top + 1, block):
-                two = slice(left, left + block)
-                pairs = np.ix_(sample[one], sample[two])
-                part = sum(
-                    matmul(flat[c][one], flat[c][two].T) * self.row_grams[c][pairs]
-                    for c in self.trained
-                )
-                result[one, two], result[two, one] = part, part.T
-        return result
+        n, k = self.samples, self.directions
+        result, step = np.empty((n, k, n, k), dtype=object), max(block // k, 1)
+        for top in range(0, n, step):
+            for left in range(0, top + 1, step):
+                one, two = np.s_[top : top + step], np.s_[left : left + step]
+                part = sum(self._kernel_part(c, one, two) for c in self.trained)
+                result[one, :, two], result[two, :, one] = part, part.transpose(2, 3, 0, 1)
+        return result.reshape(n * k, n * k)
 
-
-def _identity(size: int) -> Balls:
-    result = full((size, size), 0)
-    result[np.diag_indices(size)] = arb(1)
-    return result
-
-
-def _zero_sum_frame(size: int) -> Balls:
-    """Orthonormal rows spanning the vectors with sum zero: (1, ..., 1, -j, 0, ...) / sqrt(j(j+1)).
-
-    (size - 1, size)
-    """
-    result = full((size - 1, size), 0)
-    for j in range(1, size):
-        length = arb(j * (j + 1)).sqrt()
-        result[j - 1, :j] = 1 / length
-        result[j - 1, j] = -j / length
-    return result
+    def _kernel_part(self, c: int, one: slice, two: slice) -> Balls:
+        """What layer c adds to the kernel between two groups of samples, (s, k', t, k')."""
+        flat = [self.g[c][group].reshape(-1, self.g[c].shape[2]) for group in (one, two)]
+        grams = matmul(self.rows[c][one], self.rows[c][two].T)
+        shape = len(grams), self.directions, -1, self.directions
+        return matmul(flat[0], flat[1].T).reshape(shape) * grams[:, None, :, None]
 
 
 def stages_of(
@@ -133,9 +122,8 @@ def stages_of(
     for operation in operations:
         if operation["kind"] == "linear":
             weight = exact(values[operation["weight"]])
-            bias = full(len(weight), 0)
-            if operation["bias"] is not None:
-                bias = exact(values[operation["bias"]])
+            named = operation["bias"] is not None
+            bias = exact(values[operation["bias"]]) if named else full(len(weight), 0)
             trains = operation["weight_trainable"], operation["bias_trainable"]
             stages.append(Stage(weight, bias, *trains, []))
         else:
