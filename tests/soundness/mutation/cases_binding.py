@@ -1,0 +1,150 @@
+"""What a file is bound to, in which order it is asked, and how much of an answer is told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+import numpy as np
+from tests.soundness.mutation.cases_files import CONFIRMED, PATHS, judge
+from tests.soundness.mutation.materials import drafts
+from tests.soundness.mutation.registry import Checker, case, demand, precision
+
+
+@case
+def hashes_bind(checker: Checker) -> None:
+    """Another hash, smaller or larger than the true one, and the sentence that goes with it."""
+    for key, words in (("weights", "the stored weights do not have the stated sha256"),
+                       ("inputs", "the inputs do not have the stated sha256"),
+                       ("targets", "the targets do not have the stated sha256")):  # fmt: skip
+        for digit in "0f":
+            found = judge(checker, PATHS[f"hash {key} {digit}"], "invalid", words, exact=True)
+            demand(digit * 64 in found.claim, "the claim names the hash")
+
+
+@case
+def sentences_bind(checker: Checker) -> None:
+    words = "the stated claim is not the sentence that the fields give"
+    found = judge(checker, PATHS["sentence"], "invalid", words, exact=True)
+    demand(found.claim is None, "a sentence that does not follow is not repeated")
+
+
+@case
+def the_size_is_limited(checker: Checker) -> None:
+    """Residual entries after merging: three rows of two outputs."""
+    limit = checker.check.ENTRIES_LIMIT
+    demand(limit == 10_000, "as the README says")
+    try:
+        checker.check.ENTRIES_LIMIT = 6
+        judge(checker, PATHS["wide"], "valid", CONFIRMED, exact=True)
+        checker.check.ENTRIES_LIMIT = 5
+        words = "this checker takes at most 5 residual entries"
+        judge(checker, PATHS["wide"], "incomplete", words, exact=True)
+    finally:
+        checker.check.ENTRIES_LIMIT = limit
+
+
+@case
+def memory_may_run_out(checker: Checker) -> None:
+    def hungry(error: type[Exception], *arguments: Any) -> None:
+        raise error
+
+    kept = checker.check.bound
+    try:
+        for error in (MemoryError, RecursionError):
+            checker.check.bound = partial(hungry, error)
+            words = "not enough memory for a problem of this size"
+            found = judge(checker, PATHS["plain"], "incomplete", words, exact=True)
+            demand(found.claim == drafts()["plain"].tree()["claim"], "the claim")
+    finally:
+        checker.check.bound = kept
+
+
+@case
+def doubts_are_collected(checker: Checker) -> None:
+    """Those of the loss and of the rounding together; the costly one only without them."""
+    words = "gradient_error_upper is not confirmed"
+    judge(checker, PATHS["T9 two doubts"], "incomplete", words, exact=True)
+    kept = checker.losses.Squared.doubts
+    try:
+        checker.losses.Squared.doubts = lambda *arguments: ["x"]
+        judge(checker, PATHS["T9 two doubts"], "incomplete", f"x; {words}", exact=True)
+    finally:
+        checker.losses.Squared.doubts = kept
+    found = checker.check.check(PATHS["many doubts"])
+    demand(found.verdict == "incomplete" and len(found.reason) == 500, found.reason)
+
+
+@case
+def names_bind(checker: Checker) -> None:
+    """Two arrays of the same size cannot trade their bytes."""
+    words = "the stored weights do not have the stated sha256"
+    judge(checker, PATHS["traded"], "invalid", words, exact=True)
+
+
+@case
+def given_data_fit(checker: Checker) -> None:
+    """Data with the stated hash, but of another shape than the model or the counts."""
+    stored = checker.file.StoredArray
+    targets = drafts()["plain"].arrays["targets"]
+    for rows, columns in ((2, 3), (4, 3), (3, 2), (3, 4), (3, 3)):
+        path = PATHS[f"shape {rows} {columns}"]
+        inputs = np.ones((rows, columns)) + np.arange(float(rows))[:, None]
+        data = (stored("F64", (rows, columns), inputs.tobytes()),
+                stored("F64", targets[2], targets[0]))  # fmt: skip
+        found = checker.check.check(path, data)
+        fits = (rows, columns) == (3, 3)
+        words = "disproved" if fits else "the given data do not fit the model or 'counts'"
+        demand(found.verdict == "invalid" and words in found.reason, found)
+    found = checker.check.check(path)
+    demand(found.verdict == "incomplete" and "unbound" in found.reason, found)
+
+
+@case
+def reasons_are_short(checker: Checker) -> None:
+    """A hostile file may hold long names."""
+    found = checker.check.check(PATHS["long name"])
+    demand(len(found.reason) == 500, f"{len(found.reason)} characters")
+
+
+@case
+def residuals_to_the_last_bit(checker: Checker) -> None:
+    with precision():
+        _residuals_to_the_last_bit(checker)
+
+
+def _residuals_to_the_last_bit(checker: Checker) -> None:
+    """The next binary64 above the norm of the residual is confirmed, the one below is disproved."""
+    problem = drafts()["linear"].problem
+    losses, network = checker.losses, checker.network
+    net = network.Network(
+        network.stages_of(problem.operations, problem.weights),
+        checker.arrays.exact(problem.inputs), np.array([1, 4, 1]),
+    )  # fmt: skip
+    weight = problem.weights["weights/0.weight"][0].tolist()
+    bias = problem.weights["weights/0.bias"].tolist()[0]
+    total = Fraction(0)
+    targets = problem.targets + np.array([[1.0], [2.0], [-3.0]])
+    for row, y, count in zip(problem.inputs.tolist(), targets[:, 0].tolist(), (1, 4, 1),
+                             strict=True):  # fmt: skip
+        value = sum((Fraction(a) * Fraction(b) for a, b in zip(row, weight, strict=True)),
+                    Fraction(bias) - Fraction(y))  # fmt: skip
+        total += count * value**2
+    size = math.sqrt(total)
+    above, below = size, size
+    while Fraction(above) ** 2 < total:
+        above = math.nextafter(above, math.inf)
+    while Fraction(below) ** 2 >= total:
+        below = math.nextafter(below, 0)
+    loss = losses.loss({"kind": "squared", "scaling": "sum"}, {"samples": 3, "outputs": 1})
+    doubts: Callable[..., list[str]] = loss.doubts
+    demand(doubts(net, targets, {"residual_norm_upper": above}) == [], "a true claim is doubted")
+    try:
+        doubts(net, targets, {"residual_norm_upper": below})
+    except checker.verdict.Invalid as error:
+        demand("disproved" in str(error), "disproved by name")
+    else:
+        raise AssertionError("a false claim is not disproved")
