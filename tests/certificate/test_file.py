@@ -218,6 +218,34 @@ def test_a_broken_archive_is_refused(certificate: talweg.Certificate, tmp_path: 
             read_document(tmp_path / "b.talweg")
 
 
+@pytest.mark.parametrize(
+    ("offset", "new"),
+    [(8, b"\x01"), (8, b"\x20"), (10, b"\x63"), (6, b"\xff"), (20, b"\xff\xff\xff\x7f" * 2)],
+    ids=["encrypted", "patched", "method", "version", "sizes"],
+)
+def test_records_that_zipfile_refuses_in_its_own_ways(
+    offset: int, new: bytes, certificate: talweg.Certificate, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.talweg"
+    certificate.save(path)
+    whole = path.read_bytes()
+    at = whole.rfind(b"PK\x01\x02") + offset
+    path.write_bytes(whole[:at] + new + whole[at + len(new) :])
+    with pytest.raises(CertificateFileError):
+        read_document(path)
+
+
+@pytest.mark.parametrize("change", [{"loss": 3}, {"model": None}, {"hashes": []}, {"claim": 1}])
+def test_parts_of_another_kind_are_refused(
+    change: dict[str, Any], certificate: talweg.Certificate, tmp_path: Path
+) -> None:
+    document = certificate.document
+    assert document is not None
+    write_document(Document({**document.body, **change}, document.arrays), tmp_path / "a.talweg")
+    with pytest.raises(CertificateFileError, match="cannot be read"):
+        read_document(tmp_path / "a.talweg")
+
+
 def test_saving_leaves_nothing_half_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

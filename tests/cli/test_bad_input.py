@@ -268,3 +268,72 @@ def test_check_of_a_file_that_is_not_there(talweg: Command, tmp_path: Path) -> N
     done = talweg("check", tmp_path / "absent.talweg")
     assert done.code == 2
     assert "there is no file" in done.err
+
+
+def test_a_model_that_exits_is_not_proved(refused: Refused) -> None:
+    """Exit code 0 means proved; a model must not be able to say so."""
+    refused(
+        "import sys\n"
+        "class Leaves(nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        sys.exit(0)\n"
+        "return Leaves(), *data()",
+        "sys.exit(0)",
+    )
+
+
+def test_a_model_whose_own_code_fails(refused: Refused) -> None:
+    refused(
+        "model = network()\nmodel.parameters = lambda recurse=True: 1 / 0\nreturn model, *data()",
+        "ZeroDivisionError",
+        "case.py, line",
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "part"),
+    [
+        ("GeneratorExit", "GeneratorExit"),
+        ("BaseException('base')", "base"),
+        ("type('E', (Exception,), {'__str__': lambda s: 1 / 0})", "cannot be read"),
+        ("type('E', (Exception,), {'__str__': lambda s: 3})", "cannot be read"),
+    ],
+)
+def test_errors_that_are_hard_to_catch_or_to_print(refused: Refused, error: str, part: str) -> None:
+    refused(f"raise {error}", "the function failed", part)
+
+
+@pytest.mark.parametrize("setting", ["loss=['mse']", "theorem=[]", "theorem=11"])
+def test_settings_of_another_type(refused: Refused, setting: str) -> None:
+    name = setting.partition("=")[0]
+    refused(
+        f"X, y = data()\nreturn dict(model=network(), X=X, y=y, {setting})",
+        f"`{name}` of certify() must be",
+    )
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+def test_nested_data(refused: Refused) -> None:
+    refused(
+        "X, y = data()\nreturn network(), torch.nested.as_nested_tensor([X, X]), y",
+        "a dense tensor",
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "X, y = data()\nreturn network(), X.to_sparse(), y",
+        "X, y = data()\nreturn network(), X.long(), y",
+        "X, y = data()\nreturn network(k=0), X, y[:, :0]",
+        "model = network()\nmodel.forward = lambda x: 1 / 0\nreturn model, *data()",
+    ],
+    ids=["sparse", "integers", "no outputs", "fails"],
+)
+def test_measure_of_what_does_not_run(talweg: Command, write_spec: WriteSpec, body: str) -> None:
+    done = talweg("measure", write_spec(body))
+    assert done.code == 2
+    assert done.out == ""
+    assert done.err.startswith("talweg: error: ")
+    assert "Traceback" not in done.err
+    assert done.err.count("\n") == 1

@@ -130,3 +130,11 @@ def test_without_the_checker_installed(
     done = talweg("demo", "--out", tmp_path / "out")
     assert done.code == 2  # before any training
     assert "talweg[check]" in done.err
+
+
+def test_a_file_whose_name_begins_with_a_dash(talweg: Command, file: Path) -> None:
+    """The checker must not read the name as an option."""
+    file.rename("--json.talweg")
+    done = talweg("check", "--", "--json.talweg")
+    assert done.code == 0, done.text
+    assert done.out.startswith("valid\n")

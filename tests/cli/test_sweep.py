@@ -116,3 +116,35 @@ def test_axes() -> None:
     for wrong in ("lr", "=1", "lr=", "a b=1"):
         with pytest.raises(InputError, match="AXIS=VALUES"):
             parse_axes([wrong])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "X, y = data()\nreturn network(), X.to_sparse(), y",
+        "X, y = data()\nreturn dict(model=network(), X=X, y=y, loss=['mse'])",
+        "X, y = data()\nreturn dict(model=network(), X=X, y=y, target='small')",
+        "model = network()\nmodel.forward = lambda x: None\nreturn model, *data()",
+    ],
+    ids=["sparse", "loss", "target", "nothing"],
+)
+def test_what_cannot_be_trained(
+    talweg: Command, write_spec: WriteSpec, folder: Callable[[], set[str]], body: str
+) -> None:
+    spec = write_spec(body)
+    before = folder()
+    done = talweg("sweep", spec, *SMALL)
+    assert done.code == 2
+    assert done.out == ""
+    assert done.err.startswith("talweg: error: ")
+    assert done.err.count("\n") == 1
+    assert folder() == before
+
+
+def test_a_folder_whose_name_looks_like_a_uri(
+    talweg: Command, write_spec: WriteSpec, tmp_path: Path
+) -> None:
+    spec = write_spec("return network(width=5), *data()")
+    done = talweg("sweep", spec, *SMALL[:-1], "a:b")
+    assert done.code == 0, done.text
+    assert (tmp_path / "a:b" / "summary.parquet").is_file()

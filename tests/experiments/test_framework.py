@@ -129,7 +129,19 @@ def test_a_section_that_lost_a_file_is_run_again(fake: Fake, tmp_path: Path, los
     assert (folder / lost).is_file()
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[1]", b'{"fingerprint": "0"}', b"\xff"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"{",
+        b"[1]",
+        b'{"fingerprint": "0"}',
+        b"\xff",
+        b"[" * 100_000,
+        b'{"float": 1%s}' % (b"0" * 400),
+    ],
+    ids=["empty", "cut", "list", "other", "no text", "nested", "too large a number"],
+)
 def test_a_damaged_record_is_run_again(fake: Fake, tmp_path: Path, damage: bytes) -> None:
     fake.section("It holds", holds)
     folder = run("lecture", tmp_path).folder

@@ -160,8 +160,13 @@ def test_changed_weights_and_functions_are_refused(tmp_path: Path) -> None:
         ).run(tmp_path / "b")  # fmt: skip
 
 
-def test_a_folder_that_holds_something_else(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text("{}")
+@pytest.mark.parametrize(
+    "text",
+    ["{}", "[" * 100_000, '{"fingerprint": "", "settings": [[1, 2], ["a", 3]]}'],
+    ids=["empty", "nested", "pairs"],
+)
+def test_a_folder_that_holds_something_else(text: str, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(InputError, match="cannot be read"):
         make().run(tmp_path)
     assert make().run(tmp_path, fresh=True).taken_over == 0

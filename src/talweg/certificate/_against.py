@@ -37,8 +37,8 @@ def differences(path: str | Path, model: nn.Module, data: tuple[Tensor, Tensor])
     body = read_document(path).body
     X, y = data
     network = read(model, X)
-    kind = body["loss"]["kind"]
-    if kind not in KINDS:
+    kind = body["loss"].get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
         raise CertificateFileError(
             f"`path` of differences(path, model, data) must be a file about one of the losses "
             f"{', '.join(KINDS)}; {path} speaks of {kind!r}. Write it again with this version."

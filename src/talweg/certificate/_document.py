@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import struct
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from talweg.network import Elementwise, Linear, Network
 
 FORMAT = 1
 JSON_MEMBER, ARRAYS_MEMBER = "certificate.json", "arrays.safetensors"
+PARTS = {"theorem": str, "claim": str, "model": list, "loss": dict, "hashes": dict, "claims": dict}
 JSON_LIMIT = 16 * 2**20
 ARRAYS_LIMIT = 16 * 2**30
 DTYPE_NAMES = {
@@ -193,6 +195,10 @@ def read_document(path: str | Path) -> Document:
                 raise ValueError("its JSON is too large")
             if infos[ARRAYS_MEMBER].file_size > ARRAYS_LIMIT:
                 raise ValueError("its arrays are too large")
+            # Before anything is read: reading reserves what an entry declares.
+            held = Path(path).stat().st_size
+            if any(max(info.file_size, info.compress_size) > held for info in infos.values()):
+                raise ValueError("a member declares more bytes than the file has")
             raw = archive.read(JSON_MEMBER)
             arrays = load_arrays(archive.read(ARRAYS_MEMBER))
         body = json.loads(raw)
@@ -200,9 +206,14 @@ def read_document(path: str | Path) -> Document:
             raise ValueError("its JSON is not canonical")
         if body.get("format") != FORMAT:
             raise ValueError(f"its format is {body.get('format')!r}")
-    except (OSError, ValueError, zipfile.BadZipFile, SafetensorError, RecursionError) as error:
+        wrong = [key for key, kind in PARTS.items() if not isinstance(body.get(key), kind)]
+        if wrong:
+            raise ValueError(f"its {', '.join(wrong)} cannot be read")
+    except (OSError, ValueError, EOFError, ArithmeticError, struct.error, RuntimeError,
+            zipfile.BadZipFile, SafetensorError) as error:  # fmt: skip
+        # RuntimeError: encrypted, of an unknown method, or nested too deeply.
         raise CertificateFileError(
             f"`path` of read_document(path) must be a .talweg file of format {FORMAT}; {path}: "
-            f"{error}. Write it again with Certificate.save."
+            f"{str(error) or type(error).__name__}. Write it again with Certificate.save."
         ) from error
     return Document(body, arrays)

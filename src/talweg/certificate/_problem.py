@@ -61,10 +61,15 @@ def checked_problem(
     model: nn.Module, data: tuple[Tensor, Tensor], request: Request
 ) -> Problem | Certificate:
     """Everything that can be wrong with the input, before anything is computed."""
-    if request.loss not in FAMILIES:
+    if not isinstance(request.loss, str) or request.loss not in FAMILIES:
         raise InputError(
             f"`loss` of certify() must be one of {', '.join(FAMILIES)}; got {request.loss!r}. For "
             "other losses no theorem is implemented yet."
+        )
+    if not isinstance(request.theorem, str | None):
+        raise InputError(
+            f'`theorem` of certify() must be a name such as "T11"; got {request.theorem!r}. '
+            "Leave it out for the default."
         )
     target = request.target
     if target is not None and not _is_positive(target):

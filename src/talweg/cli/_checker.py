@@ -60,7 +60,7 @@ def run_checker(file: Path) -> CheckerAnswer:
         MissingDependencyError: The checker is not installed.
     """
     done = subprocess.run(
-        [*checker_command(), str(file), "--json"],
+        [*checker_command(), "--json", "--", str(file)],  # its name may begin with a dash
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -8,7 +8,7 @@ import sys
 from talweg import measure
 from talweg.cli._console import print_json, print_result
 from talweg.cli._outcome import DONE
-from talweg.cli._spec import load_problem
+from talweg.cli._spec import any_model_run, load_problem
 
 
 def run_measure(spec: str, loss: str | None, *, as_json: bool) -> int:
@@ -19,7 +19,7 @@ def run_measure(spec: str, loss: str | None, *, as_json: bool) -> int:
     """
     problem = load_problem(spec)
     chosen = loss or problem.settings.get("loss", "mse")
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(sys.stderr), any_model_run(spec, "talweg measure"):
         result = measure(problem.model, (problem.X, problem.y), loss=chosen)
     if as_json:
         print_json(result.to_dict())

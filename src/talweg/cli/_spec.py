@@ -16,7 +16,7 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -24,7 +24,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from talweg._errors import SpecError
+from talweg._errors import InputError, SpecError, TalwegError
+from talweg.cli._outcome import described
 
 SETTINGS = ("loss", "label_smoothing", "target", "theorem", "polish", "attack", "seed")
 HELD_OUT = ("X_test", "y_test")
@@ -95,6 +96,25 @@ def load_family(spec: str, arguments: tuple[str, ...]) -> Callable[..., Problem]
             return _checked(spec, _guarded(spec, "the function failed", lambda: function(**values)))
 
     return member
+
+
+@contextlib.contextmanager
+def any_model_run(spec: str, command: str) -> Iterator[None]:
+    """Report what fails while a command runs any model on any data: most failures are theirs.
+
+    Raises:
+        InputError: Something that is no error of talweg's own was raised.
+    """
+    try:
+        yield
+    except (TalwegError, MemoryError, OSError):
+        raise
+    except Exception as error:
+        first = described(error).splitlines()[0]
+        raise InputError(
+            f"SPEC {spec!r} must return a model that runs on X, dense real data, and settings of "
+            f"the right type; {command} got {first}. Try model(X) and the loss by hand."
+        ) from error
 
 
 def _module_and_name(spec: str) -> tuple[ModuleType, str]:
@@ -192,9 +212,11 @@ def _call(spec: str, function: Callable[..., Any]) -> Any:
 def _guarded(spec: str, happened: str, action: Callable[[], Any]) -> Any:
     try:
         return action()
-    except (Exception, SystemExit) as error:  # foreign code may raise anything, and exit too
-        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        raise SpecError(f"SPEC {spec!r}: {happened}: {what}{_position(error)}") from None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # foreign code may raise anything, and exit too
+        what = f"{described(error)}{_position(error)}"
+        raise SpecError(f"SPEC {spec!r}: {happened}: {what}") from None
 
 
 def _position(error: BaseException) -> str:

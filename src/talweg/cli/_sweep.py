@@ -16,7 +16,7 @@ from talweg._errors import InputError
 from talweg.cli._console import print_json, print_result, stdout_console, table
 from talweg.cli._outcome import DONE
 from talweg.cli._paths import make_writable_folder
-from talweg.cli._spec import load_problem
+from talweg.cli._spec import any_model_run, load_problem
 from talweg.sweep import INITIALISERS, Sweep, SweepResult
 
 _RANGE = re.compile(r"(\d+):(\d+)")
@@ -51,9 +51,11 @@ def run_sweep(
     if len(set(names)) == len(names) > 0:  # what is repeated is refused by the sweep
         grid["init"] = {str(name): _initialiser(name) for name in names}
     with contextlib.redirect_stdout(sys.stderr):
-        sweep = Sweep(problem.model, (problem.X, problem.y), grid, **settings)
+        with any_model_run(spec, "talweg sweep"):
+            sweep = Sweep(problem.model, (problem.X, problem.y), grid, **settings)
         make_writable_folder(out, "--out of talweg sweep")
-        result = sweep.run(out, jobs=jobs, progress=True, fresh=fresh)
+        with any_model_run(spec, "talweg sweep"):
+            result = sweep.run(out, jobs=jobs, progress=True, fresh=fresh)
     groups = _groups(result, [name for name in grid if name != "seed"])
     seconds = time.perf_counter() - begun
     if as_json:

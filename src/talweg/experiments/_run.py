@@ -190,14 +190,16 @@ def _stored(path: Path, mark: str) -> Record | None:
         record = Record(
             title=body["title"],
             comparisons=tuple(Comparison(**comparison) for comparison in body["comparisons"]),
-            tables=body["tables"],
+            tables=dict(body["tables"]),
             figures=tuple(body["figures"]),
             data=tuple(body["data"]),
             seconds=float(body["seconds"]),
         )
-    except (ValueError, KeyError, TypeError):
+        whole = all((path.parent / file).is_file() for file in record.files)
+        record.violated  # noqa: B018 - raises where a comparison holds no numbers
+    except (ValueError, KeyError, TypeError, OverflowError, OSError):
         return None
-    return record if all((path.parent / file).is_file() for file in record.files) else None
+    return record if whole else None
 
 
 def _stem(title: str) -> str:

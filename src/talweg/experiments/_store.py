@@ -32,7 +32,7 @@ def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
             "Run: pip install 'talweg[reproduce]'"
         ) from error
     with durable(path) as temporary:
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), temporary)
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), temporary.absolute())
 
 
 def write_text(path: Path, text: str) -> None:
@@ -55,7 +55,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """The object that `write_json` wrote; None where there is none or it is damaged."""
     try:
         body = json.loads(path.read_text(encoding="utf-8"), object_hook=_decoded)
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, OverflowError, RecursionError):
         return None
     return body if isinstance(body, dict) else None
 

@@ -50,8 +50,10 @@ def prepare(folder: Path, settings: Mapping[str, Any], *, fresh: bool) -> None:
     if manifest.exists():
         try:
             stored = json.loads(manifest.read_text(encoding="utf-8"))
-            stored_mark, stored_settings = stored["fingerprint"], dict(stored["settings"])
-        except (ValueError, KeyError, TypeError):
+            stored_mark, stored_settings = stored["fingerprint"], stored["settings"]
+            if not isinstance(stored_settings, dict):
+                raise TypeError("the settings are no object")
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise InputError(
                 f"`folder` of talweg.sweep.Sweep.run must be new or hold a sweep; {manifest} "
                 "cannot be read. Choose another folder, or start anew with fresh=True (--fresh)."
@@ -97,7 +99,7 @@ def write_shard(path: Path, table: pyarrow.Table, mark: str, index: int) -> None
 def write_table(path: Path, table: pyarrow.Table) -> None:
     """Write a table whole or not at all."""
     with durable(path) as temporary:
-        pyarrow.parquet.write_table(table, temporary)
+        pyarrow.parquet.write_table(table, temporary.absolute())  # "a:b/c" is read as a URI
 
 
 def shard_is_whole(path: Path, mark: str, index: int) -> bool:
@@ -122,7 +124,7 @@ def read_shard(path: Path, mark: str, index: int) -> pyarrow.Table:
 
 def _read(path: Path, mark: str, index: int) -> pyarrow.Table | None:
     try:
-        table = pyarrow.parquet.read_table(path, memory_map=False)
+        table = pyarrow.parquet.read_table(path.absolute(), memory_map=False)
     except (OSError, pyarrow.ArrowException):
         return None
     metadata = table.schema.metadata or {}
