@@ -130,14 +130,25 @@ def test_the_same_seed_gives_the_same_numbers(talweg: Command, spec: str) -> Non
 def test_a_defect_of_talweg_is_not_passed_off_as_an_answer(
     talweg: Command, spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("talweg.cli._certify.certify", None)  # raises where talweg calls it
+    done = talweg("certify", spec)
+    assert done.code == 70
+    assert "TypeError" in done.err
+    assert "Traceback" in done.err
+    assert "internal error" in done.err
+
+
+def test_a_failure_of_foreign_code_is_misuse(
+    talweg: Command, spec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object, **__: object) -> None:
-        raise RuntimeError("a defect")
+        raise RuntimeError("not ours")
 
     monkeypatch.setattr("talweg.cli._certify.certify", broken)
     done = talweg("certify", spec)
-    assert done.code == 70
-    assert "RuntimeError: a defect" in done.err
-    assert "internal error" in done.err
+    assert done.code == 2
+    assert "RuntimeError: not ours" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_measure(talweg: Command, spec: str) -> None:
