@@ -11,6 +11,7 @@ from talweg_check._catalogue import function
 from talweg_check._linear_algebra import (
     nonnegative_product_upper,
     norm_upper,
+    perron_roots_upper,
     smallest_eigenvalue_lower,
 )
 
@@ -110,3 +111,15 @@ def test_nonnegative_product_upper() -> None:
     bound = approx(nonnegative_product_upper(one, exact(two)))
     assert (bound >= one @ two).all()
     assert (bound <= one @ two + 1e-7).all()
+
+
+def test_a_zero_row_costs_the_perron_roots_nothing() -> None:
+    """The vector that Collatz divides by is 1e-9 there; products keep enough bits for that."""
+    rng = np.random.default_rng(5)
+    rows = 1 + 0.1 * rng.random((6, 3))
+    rows[0] = 0
+    overlaps, weights = (rows @ rows.T) ** 2, 1 + rng.random((6, 4))
+    bounds = perron_roots_upper(overlaps, exact(weights))
+    for bound, column in zip(bounds, weights.T, strict=True):
+        true = np.linalg.eigvalsh(column[:, None] * overlaps * column)[-1] ** 0.5
+        assert true < bound < 1.001 * true
