@@ -37,8 +37,8 @@ ALLOWED: dict[str, set[str]] = {
 """From the ground up. `cli` and `experiments` stand on top and are treated apart."""
 
 FACADE = {
-    "_errors", "_measure", "_measurement", "certificate", "falsification", "init", "network", "nn",
-    "optim", "prescribe", "sweep",
+    "_errors", "_measure", "_measurement", "certificate", "falsification", "init", "monitor",
+    "network", "nn", "optim", "prescribe", "sweep",
 }  # fmt: skip
 """What `talweg/__init__.py` gathers the public names from."""
 

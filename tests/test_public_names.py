@@ -18,6 +18,7 @@ PUBLIC = {
     "InputError",
     "Measurement",
     "MissingDependencyError",
+    "Monitor",
     "ReadingError",
     "SpecError",
     "TalwegError",

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from talweg._measurement import Measurement
     from talweg.certificate import Certificate, certify
     from talweg.falsification import Falsification, falsify
+    from talweg.monitor import Monitor
     from talweg.network import tangent_kernel
 
 __version__ = "0.1.0"
@@ -43,6 +44,7 @@ __all__ = [
     "InputError",
     "Measurement",
     "MissingDependencyError",
+    "Monitor",
     "ReadingError",
     "SpecError",
     "TalwegError",
@@ -65,6 +67,7 @@ _LAZY: dict[str, str | None] = {
     "Certificate": "talweg.certificate",
     "Falsification": "talweg.falsification",
     "Measurement": "talweg._measurement",
+    "Monitor": "talweg.monitor",
     "certify": "talweg.certificate",
     "falsify": "talweg.falsification",
     "init": None,

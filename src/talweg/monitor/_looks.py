@@ -1,0 +1,215 @@
+"""The measurements of one moment of a run: gradient and noise, curvature, units, updates.
+
+Each takes the model as it stands and a batch, and returns plain numbers. None of them is a bound.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from talweg._errors import InputError
+from talweg.monitor._curvature import extremes, hessian_product
+from talweg.monitor._gradients import GradientEstimate, estimate, gram_matrix
+from talweg.monitor._optimizer import step_operator
+from talweg.monitor._undisturbed import Loss, plain, undisturbed
+
+Row = dict[str, Any]
+
+
+def split(batch: Any, parts: int) -> list[Any]:
+    """A batch cut into parts of equal size along the first dimension of its tensors.
+
+    Args:
+        batch: A tensor, or a tuple, list or dict of such batches; other values are repeated.
+        parts: How many; samples that do not fill a part are left out.
+
+    Raises:
+        InputError: fewer samples than parts, or tensors of different lengths.
+    """
+    samples = batch_size(batch)
+    if samples < parts:
+        raise InputError(
+            f"batch of Monitor.step: at least {parts} samples are required for {parts} parts; got "
+            f"{samples}; use larger batches, or Monitor(parts=...)"
+        )
+    size = samples // parts
+    return [_slice(batch, i * size, (i + 1) * size) for i in range(parts)]
+
+
+def batch_size(batch: Any) -> int:
+    """The common length of the tensors of a batch."""
+    sizes = {len(t) for t in _tensors(batch) if t.ndim > 0}
+    if len(sizes) != 1:
+        raise InputError(
+            "batch of Monitor.step: tensors with one common first dimension are required; got "
+            f"lengths {sorted(sizes)}; pass the batch as it goes into the model"
+        )
+    return sizes.pop()
+
+
+def _tensors(batch: Any) -> Iterator[Tensor]:
+    if isinstance(batch, Tensor):
+        yield batch
+    elif isinstance(batch, dict):
+        for value in batch.values():
+            yield from _tensors(value)
+    elif isinstance(batch, list | tuple):
+        for value in batch:
+            yield from _tensors(value)
+
+
+def _slice(batch: Any, start: int, stop: int) -> Any:
+    if isinstance(batch, Tensor):
+        return batch[start:stop] if batch.ndim > 0 else batch
+    if isinstance(batch, dict):
+        return {key: _slice(value, start, stop) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(_slice(value, start, stop) for value in batch))
+    if isinstance(batch, list | tuple):
+        return type(batch)(_slice(value, start, stop) for value in batch)
+    return batch
+
+
+def look_at_gradient(
+    model: nn.Module, loss: Loss, batch: Any, parts: int, names: Sequence[str]
+) -> tuple[Row, GradientEstimate]:
+    """The unbiased squared gradient norm, the noise, and gradient norms layer by layer.
+
+    Args:
+        model: The model in training.
+        loss: Mean loss of a batch.
+        batch: Fresh samples.
+        parts: Micro-batches.
+        names: Names of the trained parameters, in the order of the replica's leaves.
+    """
+    pieces = split(batch, parts)
+    gradients: list[list[Tensor]] = []
+    losses: list[float] = []
+    with undisturbed(model) as replica:
+        leaves = replica.trained
+        for piece in pieces:
+            value = replica.loss(loss, piece)
+            found = torch.autograd.grad(value, leaves, allow_unused=True)
+            gradients.append(
+                [
+                    torch.zeros_like(p) if g is None else g
+                    for g, p in zip(found, leaves, strict=True)
+                ]
+            )
+            losses.append(float(value.detach()))
+            unused = [g is None for g in found]
+    found_estimate = estimate(gram_matrix(gradients), batch_size(batch) // parts * parts)
+    mean = [torch.stack(same).mean(0) for same in zip(*gradients, strict=True)]
+    norms = {n: float(g.norm()) for n, g in zip(names, mean, strict=True)}
+    f = math.fsum(losses) / parts
+    row: Row = {
+        "loss": f,
+        "loss_error": _standard_error(losses),
+        "gradient_squared": found_estimate.squared_norm,
+        "gradient_squared_error": found_estimate.squared_norm_error,
+        "gradient_squared_batch": found_estimate.batch_squared_norm,
+        "noise": found_estimate.noise,
+        "noise_error": found_estimate.noise_error,
+        "noise_scale": found_estimate.noise_scale,
+        "batch_size": found_estimate.samples,
+        "gradient_norms": norms,
+        "weight_norms": {n: float(p.detach().norm()) for n, p in zip(names, leaves, strict=True)},
+        "unused": [n for n, missing in zip(names, unused, strict=True) if missing],
+    }
+    return row, found_estimate
+
+
+def look_at_curvature(
+    model: nn.Module,
+    loss: Loss,
+    batch: Any,
+    optimizer: torch.optim.Optimizer,
+    samples: int,
+    steps: int,
+    seed: int,
+) -> Row:
+    """Stability of the optimiser's step, and the sign of the curvature, on a part of the batch.
+
+    ``stability`` is the largest eigenvalue as the optimiser sees it, divided by its limit: above 1
+    the step is unstable on the local quadratic.
+    """
+    size = batch_size(batch)
+    part = _slice(batch, 0, min(size, samples))
+    with undisturbed(model) as replica:
+        leaves = replica.trained
+        originals = [p for p in plain(model).parameters() if p.requires_grad]
+        operator = step_operator(optimizer, originals)
+        value = replica.loss(loss, part)
+        product, gradient = hessian_product(value, leaves)
+        row: Row = {"curvature_samples": min(size, samples)}
+        if operator is None or not any(_positive(root) for root in operator.roots):
+            return row
+        ends = extremes(operator.preconditioned(product), gradient, steps, seed)
+        row |= {
+            "stability": ends.largest / operator.limit,
+            "stability_error": ends.largest_error / operator.limit,
+            "negative": ends.smallest / operator.limit,
+            "negative_error": ends.smallest_error / operator.limit,
+            "limit": operator.limit,
+            "rates": list(operator.rates),
+            "known_optimizer": operator.known,
+        }
+        if operator.uniform is not None:
+            row["sharpness"] = ends.largest / operator.uniform - max(operator.decay, default=0.0)
+            row["smallest_curvature"] = ends.smallest / operator.uniform
+        return row
+
+
+def _positive(root: Tensor | float) -> bool:
+    return bool((root > 0).any()) if isinstance(root, Tensor) else root > 0
+
+
+def look_at_units(model: nn.Module, loss: Loss, batch: Any) -> Row:
+    """Shares of dead and of saturated units, by activation module.
+
+    A unit of a ReLU is dead if its output is 0 for the whole batch; one of tanh or sigmoid is
+    saturated if it lies within 1 % of its range from an end for 95 % of the batch.
+    """
+    found: dict[str, dict[str, float]] = {}
+
+    def watch(name: str, module: nn.Module) -> Any:
+        def hook(_: nn.Module, inputs: Any, output: Tensor) -> None:
+            del inputs
+            values = output.detach().reshape(-1, output.shape[-1] if output.ndim < 4 else 1)
+            if output.ndim == 4:  # images: a unit is a channel
+                values = output.detach().transpose(0, 1).reshape(output.shape[1], -1).T
+            if isinstance(module, DYING):
+                dead = (values == 0).all(0)
+                found[name] = {"dead": float(dead.double().mean()), "saturated": 0.0}
+            else:
+                low, high = (-1.0, 1.0) if isinstance(module, nn.Tanh) else (0.0, 1.0)
+                near = (values < low + 0.01 * (high - low)) | (values > high - 0.01 * (high - low))
+                full = near.double().mean(0) >= 0.95
+                found[name] = {"dead": 0.0, "saturated": float(full.double().mean())}
+
+        return hook
+
+    kinds = (*DYING, nn.Tanh, nn.Sigmoid)
+    watched = [(n, module) for n, module in plain(model).named_modules() if type(module) in kinds]
+    handles = [module.register_forward_hook(watch(name, module)) for name, module in watched]
+    try:
+        with undisturbed(model) as replica, torch.no_grad():
+            replica.loss(loss, batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {"units": found}
+
+
+DYING: tuple[type[nn.Module], ...] = (nn.ReLU, nn.ReLU6)
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    m = len(values)
+    mean = math.fsum(values) / m
+    return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (m * (m - 1))) if m > 1 else 0.0

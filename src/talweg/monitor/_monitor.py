@@ -1,0 +1,231 @@
+"""Watch a training: measure what the theory says matters, within a share of the time."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from talweg._errors import InputError
+from talweg.monitor._budget import Budget
+from talweg.monitor._looks import (
+    batch_size,
+    look_at_curvature,
+    look_at_gradient,
+    look_at_units,
+)
+from talweg.monitor._records import RecordFile
+from talweg.monitor._undisturbed import Loss, plain
+
+KINDS = ("gradient", "curvature", "units", "updates")
+Row = dict[str, Any]
+
+
+class Monitor:
+    """Measures a run while it trains, and leaves the training bit for bit as it would have been.
+
+        with talweg.Monitor(model, optimizer, loss_fn) as m:
+            for X, y in loader:
+                m.step((X, y))                      # the fresh batch, before the optimiser's step
+                optimizer.zero_grad()
+                loss = loss_fn(model(X), y)
+                loss.backward()
+                optimizer.step()
+
+    Each call of `step` may measure one of: the gradient and its noise from micro-batches, the
+    curvature against the optimiser's stability limit, dead and saturated units, and the next
+    update's size by layer; which, and how often, follows from `overhead`. What it costs is in
+    ``m.overhead``. `.grad`, `.training`, buffers and torch's generators are left alone.
+
+    A batch that the weights have not seen makes the estimates unbiased, so call `step` before the
+    optimiser's step. If it is first called after one, the rows say ``"fresh": False``.
+
+    Source: E5. f - f* is honest: f* is a lower bound that you give, 0 unless you say otherwise,
+    never a minimum seen so far.
+
+    Args:
+        model: Any module, also compiled or wrapped for distributed training.
+        optimizer: The optimiser that trains it.
+        loss_fn: ``loss_fn(outputs, targets)`` -> mean loss, for batches ``(inputs, targets)``.
+        loss_of: ``loss_of(model, batch)`` -> mean loss, for batches of another form; then give no
+            `loss_fn`.
+        f_star: A lower bound of the loss; 0 suits squared losses and cross-entropy.
+        overhead: Share of the wall time that measurements may take.
+        every: Fixed periods in steps for some of the kinds "gradient", "curvature", "units",
+            "updates", whatever they cost; 0 switches one off.
+        parts: Micro-batches per batch, at least 2; standard errors need 3.
+        curvature_samples: Samples of the batch that curvature is measured on.
+        lanczos_steps: Hessian products per look at curvature.
+        log: Called with each row, a dict of numbers.
+        record: A file to append the rows to, as JSON lines.
+        seed: Of Lanczos' start vectors.
+
+    Raises:
+        InputError: an argument out of range, no trained parameter, or both or neither of `loss_fn`
+            and `loss_of`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        loss_fn: Callable[..., Tensor] | None = None,
+        *,
+        loss_of: Loss | None = None,
+        f_star: float = 0.0,
+        overhead: float = 0.05,
+        every: Mapping[str, int] | None = None,
+        parts: int = 4,
+        curvature_samples: int = 64,
+        lanczos_steps: int = 8,
+        log: Callable[[Row], None] | None = None,
+        record: str | Path | None = None,
+        seed: int = 0,
+    ) -> None:
+        if (loss_fn is None) == (loss_of is None):
+            raise InputError(
+                "loss_fn of Monitor: exactly one of loss_fn(outputs, targets) and loss_of(model, "
+                "batch) is required; got both or neither; pass one"
+            )
+        if not isinstance(f_star, int | float) or not math.isfinite(f_star):
+            raise InputError(
+                f"f_star of Monitor: a finite lower bound of the loss is required; got {f_star!r}; "
+                "0 is one for squared losses and cross-entropy"
+            )
+        if parts < 2 or curvature_samples < 1 or lanczos_steps < 1:
+            raise InputError(
+                "parts, curvature_samples, lanczos_steps of Monitor: at least 2, 1 and 1 are "
+                f"required; got {parts}, {curvature_samples}, {lanczos_steps}; raise them"
+            )
+        self.model, self.optimizer = model, optimizer
+        self.names = [n for n, p in plain(model).named_parameters() if p.requires_grad]
+        if not self.names:
+            raise InputError(
+                "model of Monitor: a module with at least one parameter that requires a gradient "
+                "is required; got none; unfreeze one"
+            )
+        self.loss = loss_of if loss_of is not None else _pair_loss(loss_fn)
+        self.f_star = float(f_star)
+        self.parts, self.seed = parts, seed
+        self.curvature_samples, self.lanczos_steps = curvature_samples, lanczos_steps
+        self.log = log
+        self.budget = Budget(KINDS, overhead, every)
+        self.rows: list[Row] = []
+        self.steps = 0
+        self.optimizer_steps = 0
+        self.fresh = True
+        self._record = record
+        self._file: RecordFile | None = None
+        self._before: list[Tensor] | None = None
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> Monitor:
+        if self._record is not None:
+            self._file = RecordFile(self._record)
+        self._handles = [
+            self.optimizer.register_step_pre_hook(self._before_step),
+            self.optimizer.register_step_post_hook(self._after_step),
+        ]
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles, self._before = [], None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def step(self, batch: Any, loss: Tensor | float | None = None) -> Row | None:
+        """Measure what is due at this step.
+
+        Args:
+            batch: The fresh batch, ``(inputs, targets)`` or what `loss_of` takes.
+            loss: Its loss, if it is known already: kept with the row.
+
+        Returns:
+            The row of this step, or None if nothing was due.
+        """
+        start = time.perf_counter()
+        if self.steps == 0:
+            self.fresh = self.optimizer_steps == 0
+        kinds = self.budget.due(self.steps)
+        row: Row = {"step": self.steps, "fresh": self.fresh}
+        if loss is not None and kinds:
+            row["batch_loss"] = float(loss.detach()) if isinstance(loss, Tensor) else float(loss)
+        begun = start
+        for kind in kinds:
+            row |= self._look(kind, batch)
+            now = time.perf_counter()
+            self.budget.charge(kind, now - begun, self.steps)
+            begun = now
+        if kinds:
+            self._keep(row)
+        self.budget.charge(None, time.perf_counter() - begun)
+        self.steps += 1
+        return row if kinds else None
+
+    @property
+    def overhead(self) -> float:
+        """Seconds that measuring took per second of everything else."""
+        return self.budget.overhead
+
+    def _look(self, kind: str, batch: Any) -> Row:
+        if kind == "gradient":
+            if batch_size(batch) < self.parts:
+                return {}
+            row, found = look_at_gradient(self.model, self.loss, batch, self.parts, self.names)
+            gap = row["loss"] - self.f_star
+            if gap > 0:
+                row["pl_ratio"] = found.squared_norm / (2 * gap)
+                row["pl_ratio_error"] = found.squared_norm_error / (2 * gap)
+            return row
+        if kind == "curvature":
+            return look_at_curvature(
+                self.model, self.loss, batch, self.optimizer, self.curvature_samples,
+                self.lanczos_steps, self.seed,
+            )  # fmt: skip
+        if kind == "units":
+            return look_at_units(self.model, self.loss, batch)
+        self._before = [p.detach().clone() for p in self._trained()]
+        return {}
+
+    def _trained(self) -> list[Tensor]:
+        return [p for p in plain(self.model).parameters() if p.requires_grad]
+
+    def _before_step(self, *details: object) -> None:
+        self.optimizer_steps += 1
+
+    def _after_step(self, *details: object) -> None:
+        if self._before is None:
+            return
+        start = time.perf_counter()
+        ratios = {}
+        for name, old, new in zip(self.names, self._before, self._trained(), strict=True):
+            moved, size = float((new.detach() - old).norm()), float(old.norm())
+            ratios[name] = moved / size if size > 0 else (math.inf if moved > 0 else 0.0)
+        self._before = None
+        self._keep({"step": self.steps - 1, "update_ratios": ratios})
+        self.budget.charge("updates", time.perf_counter() - start, self.steps - 1)
+
+    def _keep(self, row: Row) -> None:
+        self.rows.append(row)
+        if self._file is not None:
+            self._file.append(row)
+        if self.log is not None:
+            self.log(row)
+
+
+def _pair_loss(loss_fn: Callable[..., Tensor] | None) -> Loss:
+    assert loss_fn is not None
+
+    def loss(model: nn.Module, batch: Any) -> Tensor:
+        inputs, targets = batch
+        return loss_fn(model(inputs), targets)
+
+    return loss
