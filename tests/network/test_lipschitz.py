@@ -205,6 +205,19 @@ def test_nonnegative_norm(entries: list[list[float]]) -> None:
     assert exact * (1 - 1e-15) <= bound <= exact * (1 + 1e-6)
 
 
+def test_nonnegative_norm_without_an_eigenvector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LAPACK gave up on a matrix graded to the extreme; the row sums bound it as well."""
+
+    def eigh(matrix: Tensor) -> None:
+        raise torch.linalg.LinAlgError("did not converge")
+
+    monkeypatch.setattr(torch.linalg, "eigh", eigh)
+    matrix = torch.tensor([[1.0, 2.0], [2.0, 0.0]], dtype=torch.float64)
+    exact = float(torch.linalg.matrix_norm(matrix, 2))
+    assert exact <= nonnegative_norm_upper(matrix) <= 1.5 * exact
+    assert nonnegative_norm_upper(1e-300 * matrix) >= 1e-300 * exact
+
+
 def _unit(size: int, seed: int) -> Tensor:
     direction = torch.randn(
         size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64

@@ -43,7 +43,8 @@ def nonnegative_norm_upper(matrix: Tensor) -> float:
     """Upper bound of the spectral norm of a symmetric entrywise nonnegative matrix.
 
     Collatz and Wielandt: for every positive v, the largest eigenvalue is at most
-    ``max_i (T v)_i / v_i``; v is a perturbed Perron vector.
+    ``max_i (T v)_i / v_i``; v is a perturbed Perron vector, or, where LAPACK finds none, the row
+    sums.
 
     Args:
         matrix: ``(L, L)`` float64, symmetric, entries >= 0.
@@ -52,5 +53,9 @@ def nonnegative_norm_upper(matrix: Tensor) -> float:
         return 0.0 if matrix.numel() == 0 else math.inf
     if float(matrix.amax()) == 0.0:
         return 0.0
-    v = torch.linalg.eigh(matrix).eigenvectors[:, -1].abs() + 1e-9
+    try:
+        hint = torch.linalg.eigh(matrix).eigenvectors[:, -1].abs()
+    except RuntimeError:  # its iteration can fail on matrices graded to the extreme
+        hint = (matrix / matrix.amax()).sum(1)
+    v = hint.nan_to_num() + 1e-9
     return float(div_up(sum_upper(mul_up(matrix, v), 1), v).amax())

@@ -211,7 +211,7 @@ def drawn_targets(rng: Rng, state: Linearization) -> torch.Tensor:
     if kind == 0:
         return outputs.clone()
     if kind == 1:
-        return outputs * (1.0 + 2.0**-50)
+        return (outputs * (1.0 + 2.0**-50)).nan_to_num()  # the product may overflow
     if kind == 2:
         return torch.from_numpy(matrix(rng, *outputs.shape)) + outputs * 0.0
     return torch.from_numpy(rng.standard_normal(tuple(outputs.shape)))
