@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from talweg._errors import InputError
 
@@ -11,12 +11,13 @@ from talweg._errors import InputError
 class Budget:
     """Spends at most ``share`` of the wall time on measurements, or follows a fixed schedule.
 
-    A kind of measurement costs what it cost before (a running mean). It may run when what was
-    spent, with its cost, stays below the share of the time since the start. The first run of a kind
-    is allowed when there is no debt; it may make one, which is paid back by waiting.
+    Each kind has an account of its own, a part of the share in proportion to its weight, so that a
+    cheap kind does not spend what a dear one saves for. A kind costs what it cost before (a running
+    mean) and may run when its account holds that much. The first run of each is free to make a
+    debt, which is paid back by waiting.
 
     Args:
-        kinds: Names of the measurements; when several are due, the one that waited longest runs.
+        weights: Names of the measurements, and their weights in the share.
         share: Of the wall time, in (0, 1).
         every: Period in steps for kinds on a fixed schedule, which the clock does not touch; 0
             switches a kind off.
@@ -25,7 +26,7 @@ class Budget:
 
     def __init__(
         self,
-        kinds: Sequence[str],
+        weights: Mapping[str, float],
         share: float,
         every: Mapping[str, int] | None = None,
         clock: Callable[[], float] = time.perf_counter,
@@ -36,38 +37,45 @@ class Budget:
                 f"{share!r}; 0.05 is usual"
             )
         self.every = dict(every or {})
-        unknown = sorted(set(self.every) - set(kinds))
+        unknown = sorted(set(self.every) - set(weights))
         if unknown or any(int(period) != period or period < 0 for period in self.every.values()):
             raise InputError(
-                f"every of Monitor: whole periods >= 0 for some of {', '.join(kinds)} are "
+                f"every of Monitor: whole periods >= 0 for some of {', '.join(weights)} are "
                 f"required; got {every!r}; correct it"
             )
-        self.kinds, self.share, self.clock = tuple(kinds), share, clock
+        free = [kind for kind in weights if kind not in self.every]
+        total = sum(weights[kind] for kind in free)
+        self.shares = {kind: share * weights[kind] / total for kind in free}
+        self.kinds, self.clock = tuple(weights), clock
         self.started = clock()
-        self.spent = 0.0
+        self.spent = dict.fromkeys(weights, 0.0)
+        self.own = 0.0  # the monitor's own work between measurements
         self.costs: dict[str, float] = {}
-        self.last = dict.fromkeys(kinds, -1)
+        self.last = dict.fromkeys(weights, -1)
 
     def due(self, step: int) -> list[str]:
         """The kinds that may run at this step: those on a schedule, and at most one other."""
         fixed = [k for k in self.kinds if self.every.get(k, 0) and step % self.every[k] == 0]
-        free = sorted((k for k in self.kinds if k not in self.every), key=lambda k: self.last[k])
-        allowed = self.share * (self.clock() - self.started)
-        for kind in free:
-            if self.spent + self.costs.get(kind, 0.0) <= allowed:
+        elapsed = self.clock() - self.started
+        for kind in sorted(self.shares, key=lambda k: self.last[k]):
+            debt = self.spent[kind] + self.own / len(self.shares) + self.costs.get(kind, 0.0)
+            if kind not in self.costs or debt <= self.shares[kind] * elapsed:
                 return [*fixed, kind]
         return fixed
 
     def charge(self, kind: str | None, seconds: float, step: int = 0) -> None:
         """Book the seconds of a measurement, or of the monitor's own work (None)."""
-        self.spent += seconds
-        if kind is not None:
-            before = self.costs.get(kind)
-            self.costs[kind] = seconds if before is None else 0.7 * before + 0.3 * seconds
-            self.last[kind] = step
+        if kind is None:
+            self.own += seconds
+            return
+        self.spent[kind] += seconds
+        before = self.costs.get(kind)
+        self.costs[kind] = seconds if before is None else 0.7 * before + 0.3 * seconds
+        self.last[kind] = step
 
     @property
     def overhead(self) -> float:
         """Seconds spent per second of everything else, so far."""
-        rest = self.clock() - self.started - self.spent
-        return self.spent / rest if rest > 0 else 0.0
+        spent = sum(self.spent.values()) + self.own
+        rest = self.clock() - self.started - spent
+        return spent / rest if rest > 0 else 0.0
