@@ -282,6 +282,7 @@ class Draft:
                 guess = 1.1 * self.r / self.sigma
                 radii = [guess / 2, guess, 1.6 * guess]
             betas = [float(self.lipschitz.upper(radius).upper()) for radius in radii]
+            betas = np.maximum.accumulate(betas).tolist()  # from radius to radius it may waver
         self.profile = [
             [radius, beta * (1 + pad)] for radius, beta in zip(radii, betas, strict=True)
         ]

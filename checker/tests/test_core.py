@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import io
 import sys
+import textwrap
 import tokenize
 from pathlib import Path
 
@@ -18,9 +19,16 @@ import talweg_check
 PACKAGE = Path(talweg_check.__file__).parent
 # What a reader of T11 for a squared loss and a network of tanh reads, in this order.
 CORE = (
-    "_check", "_theorems", "_claims", "_network", "_activations", "_lipschitz", "_linear_algebra",
-    "_arrays", "_verdict",
+    "_check", "_claims", "_network", "_activations", "_lipschitz", "_linear_algebra", "_arrays",
+    "_verdict",
 )  # fmt: skip
+# Parts of other modules without which the argument for T11 is not whole: what the residual and the
+# step are, that radii grow and claims are positive, that stored numbers are read exactly.
+PARTS = {
+    "_losses": ("Squared", "_squared"),
+    "_grammar": ("_claim", "_profile"),
+    "_file": ("StoredArray.values", "_require_subnormals"),
+}
 LIMIT = 600
 SILENT = (
     tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
@@ -33,7 +41,7 @@ def source(module: str) -> str:
 
 
 def code_lines(text: str) -> int:
-    """Lines that hold a token of code: no blank lines, comments or docstrings."""
+    """Lines that hold a token of code: no blank lines, comments, docstrings or imports."""
     lines: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type not in SILENT:
@@ -43,26 +51,48 @@ def code_lines(text: str) -> int:
             first = node.body[0]
             if ast.get_docstring(node, clean=False) is not None and first.end_lineno is not None:
                 lines.difference_update(range(first.lineno, first.end_lineno + 1))
+        if isinstance(node, (ast.Import, ast.ImportFrom)) and node.end_lineno is not None:
+            lines.difference_update(range(node.lineno, node.end_lineno + 1))
     return len(lines)
 
 
+def part(module: str, name: str) -> str:
+    """The source of one class, function or method."""
+    text = source(module)
+    node: ast.AST = ast.parse(text)
+    for word in name.split("."):
+        (node,) = (item for item in ast.iter_child_nodes(node) if getattr(item, "name", "") == word)
+    assert isinstance(node, (ast.ClassDef, ast.FunctionDef))
+    return textwrap.dedent("\n".join(text.splitlines()[node.lineno - 1 : node.end_lineno])) + "\n"
+
+
+def core() -> list[tuple[str, str]]:
+    """What the core is made of, by name."""
+    modules = [(module, source(module)) for module in CORE]
+    return modules + [
+        (f"{module}.{name}", part(module, name))
+        for module, names in PARTS.items()
+        for name in names
+    ]
+
+
 def test_a_line_of_code_is_one_with_code() -> None:
-    text = '"""One.\n\nTwo.\n"""\n\n# three\nx = (\n    1,  # four\n)\n\n\ndef f():\n    "Five."\n'
-    assert code_lines(text) == 4
+    text = '"""One.\n\nTwo.\n"""\n\nfrom a import (\n  b,\n)\n# three\nx = (\n    1,  # four\n)\n\n'
+    assert code_lines(text + '\ndef f():\n    "Five."\n') == 4
 
 
 def table() -> str:
     """Lines of code and of text, module by module."""
-    rows = [(module, code_lines(source(module)), source(module).count("\n")) for module in CORE]
+    rows = [(name, code_lines(text), text.count("\n")) for name, text in core()]
     rows.append(("together", sum(row[1] for row in rows), sum(row[2] for row in rows)))
     texts = [path.read_text(encoding="utf-8") for path in PACKAGE.glob("*.py")]
     whole = sum(map(code_lines, texts)), sum(text.count("\n") for text in texts)
     rows.append(("whole checker", *whole))
-    return "\n".join(f"{name:16} {code:4} of code, {text:4} in all" for name, code, text in rows)
+    return "\n".join(f"{name:26} {code:4} of code, {text:4} in all" for name, code, text in rows)
 
 
 def test_the_core_can_be_read_in_one_sitting() -> None:
-    assert sum(code_lines(source(module)) for module in CORE) <= LIMIT, table()
+    assert sum(code_lines(text) for _, text in core()) <= LIMIT, table()
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
@@ -85,7 +115,6 @@ NUMBERS: dict[str, dict[float, str]] = {
         10_000: "entries from which the answer is 'incomplete'",
         500: "characters of a reason",
     },
-    "_theorems": {},
     "_claims": {
         128: "bits; undecided asks for more",
         1024: "bits; undecided asks for more",
@@ -106,8 +135,15 @@ NUMBERS: dict[str, dict[float, str]] = {
     "_linear_algebra": {
         500: "rows of a block of the residual",
         53: "bits of a factor that is a hint; its residual is exact",
-        30: "2^-30, by which a hint is raised",
+        30: "2^-30, by which a hint is raised; 2^30, half of 2^31",
         52: "bits to which a product is rounded upwards",
+        31: "bits of whole numbers whose products fit into 62",
+        1.01: "by which the estimate of a size is raised, so that those bits suffice",
+        0.5: "a square root",
+        20: "2^20 columns, so that the sums of squares stay below 2^62 as well",
+        10: "bits dropped, upwards, before squares are summed",
+        42: "2^42 = 2^62 / 2^20, the square of 2^31 after dropping them",
+        62: "bits below which int64 adds without overflow",
         8: "steps of a power iteration that is a hint",
         1e-9: "keeps the hint of that iteration positive",
     },

@@ -85,3 +85,35 @@ def test_grows_with_the_radius() -> None:
     problem, multiplicity = _setting("three layers")
     bounds = [_bound(problem, multiplicity, radius) for radius in (1e-6, 1e-3, 0.1, 1.0)]
     assert bounds == sorted(bounds)
+
+
+def test_derivatives_of_both_signs() -> None:
+    """F = w4 (sin w0 - sin(w0 + pi)) = 2 w4 sin w0: absolute values of psi' would cancel in P.
+
+    A checker that made the propagators of |psi'| found a beta of 2.8e-4 here.
+    """
+    linear = {"kind": "linear", "bias": None, "weight_trainable": False, "bias_trainable": False}
+    operations = [
+        {**linear, "weight": "0", "weight_trainable": True},
+        {**linear, "weight": "1", "bias": "1b"},
+        {"kind": "elementwise", "function": "sin", "parameters": {}},
+        {**linear, "weight": "3"},
+        {**linear, "weight": "4", "weight_trainable": True},
+    ]
+    weights = {
+        "0": np.zeros((1, 1)), "1": np.ones((2, 1)), "1b": np.array([0.0, np.pi]),
+        "3": np.array([[1.0, -1.0]]), "4": np.ones((1, 1)),
+    }  # fmt: skip
+    problem = Problem(operations, weights, np.ones((1, 1)), np.zeros((1, 1)))
+    assert _bound(problem, np.array([1]), 1e-9) >= 2
+
+
+@pytest.mark.parametrize("function", ["sin", "silu", "gelu", "gelu_tanh"])
+@pytest.mark.parametrize("seed", range(4))
+def test_deep_chains_of_functions_that_are_not_monotone(function: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    operations, weights = chain(rng, [2, 3, 4, 3, 1], function)
+    weights = {key: 3 * value for key, value in weights.items()}
+    problem = Problem(operations, weights, rng.normal(size=(3, 2)), np.zeros((3, 1)))
+    tensor = second_derivative(problem)
+    assert attack(tensor, rng) * (1 - 1e-6) <= _bound(problem, np.ones(3, dtype=int), 1e-9)

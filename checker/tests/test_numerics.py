@@ -1,5 +1,8 @@
 """Ranges, norms and eigenvalue bounds against dense sampling and NumPy."""
 
+import contextlib
+import math
+
 import numpy as np
 import pytest
 from flint import arb, ctx
@@ -9,11 +12,13 @@ from talweg_check._activations import derivative_bounds
 from talweg_check._arrays import PRECISION, approx, exact
 from talweg_check._catalogue import function
 from talweg_check._linear_algebra import (
+    _gram,
     nonnegative_product_upper,
     norm_upper,
     perron_roots_upper,
     smallest_eigenvalue_lower,
 )
+from talweg_check._verdict import Incomplete
 
 PARAMETERS = {
     "softplus": {"beta": 1.5, "threshold": 1e9},
@@ -74,7 +79,7 @@ def test_norm_upper(shape: tuple[int, int], size: float) -> None:
     matrix = np.random.default_rng(0).normal(size=shape)
     bound = norm_upper(exact(matrix) * arb(size)) / arb(size)
     norm = np.linalg.norm(matrix, 2)
-    assert norm * (1 - 1e-14) <= float(bound) <= norm * (1 + 1e-8)
+    assert norm * (1 - 1e-14) <= float(bound) <= norm * (1 + 1e-7)
 
 
 def test_norm_upper_of_special_matrices() -> None:
@@ -123,3 +128,37 @@ def test_a_zero_row_costs_the_perron_roots_nothing() -> None:
     for bound, column in zip(bounds, weights.T, strict=True):
         true = np.linalg.eigvalsh(column[:, None] * overlaps * column)[-1] ** 0.5
         assert true < bound < 1.001 * true
+
+
+@pytest.mark.parametrize("columns", [2**20, 2**21 - 1, 2**21, 2**21 + 4096, 2**22])
+def test_a_sum_of_squares_does_not_wrap_around(columns: int) -> None:
+    """int64 sums of 2^21 squares of 2^42 are negative; such rows are too long, not short."""
+    with pytest.raises(Incomplete, match="beyond the reach of 64 bits"):
+        _gram(np.full((1, columns), 2**31 - 1, dtype=np.int64))
+
+
+def test_rows_up_to_the_limit_have_exact_products() -> None:
+    for columns in (1, 4, 1000):
+        largest = math.isqrt((2**62 - 2**53) // columns)
+        rows = np.array([[largest] * columns, [-largest] * columns], dtype=np.int64)
+        assert _gram(rows).tolist() == [[columns * largest**2 * s for s in (1, -1)],
+                                        [columns * largest**2 * s for s in (-1, 1)]]  # fmt: skip
+        with pytest.raises(Incomplete):
+            _gram(rows * 2)
+
+
+@pytest.mark.parametrize("hint", [math.nan, math.inf, -math.inf, 1e300, -1e300, 0.0, 1e-300])
+@pytest.mark.parametrize("call", [0, 1])
+def test_any_answer_of_lapack_leaves_a_bound(
+    hint: float, call: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eigvalsh, calls = np.linalg.eigvalsh, []
+
+    def answer(matrix: np.ndarray) -> np.ndarray:
+        calls.append(matrix)
+        return np.full(len(matrix), hint) if len(calls) == call + 1 else eigvalsh(matrix)
+
+    monkeypatch.setattr(np.linalg, "eigvalsh", answer)
+    matrix = np.array([[1.0, 2.0], [3.0, 4.0]])
+    with np.errstate(all="ignore"), contextlib.suppress(Incomplete):
+        assert norm_upper(exact(matrix)) >= np.linalg.norm(matrix, 2)

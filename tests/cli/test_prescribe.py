@@ -170,3 +170,25 @@ def test_half_of_the_held_out_rows_is_refused(talweg: Command, write_spec: Write
 
 def test_certify_leaves_held_out_rows_aside(talweg: Command, spec: str) -> None:
     assert talweg("certify", spec, "--no-attack").code == 0
+
+
+@pytest.mark.parametrize("command", ["scale", "init", "step", "train"])
+def test_a_model_that_cannot_be_copied_is_bad_input(
+    talweg: Command, write_spec: WriteSpec, command: str
+) -> None:
+    """What foreign code raises while it is copied or trained is no defect of talweg."""
+    spec = write_spec(
+        """
+class Single(nn.Sequential):
+    def __deepcopy__(self, memo):
+        raise TypeError("there is only one")
+
+model = Single(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+X, y = data(5)
+return model, X, y
+"""
+    )
+    done = talweg("prescribe", command, spec, "--descent-steps", "2")
+    assert done.code == 2, done.text
+    assert "there is only one" in done.err
+    assert "Traceback" not in done.err

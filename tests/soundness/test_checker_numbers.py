@@ -44,16 +44,31 @@ def _named(name: str) -> Shard:
     return next(shard for shard in SHARDS if shard.name == f"containment/checker.{name}")
 
 
+def _below(numbers: Any, bits: int) -> tuple[Any, int]:
+    """Like `_whole_above`, but rounded down."""
+    exponent = bits - int(np.frexp(numbers.max())[1])
+    return np.floor(np.ldexp(numbers, exponent)), exponent
+
+
+ALGEBRA = "talweg_check._linear_algebra"
 SABOTAGE = [
-    ("norm_upper", "talweg_check._linear_algebra.root_upper", lambda x: arb(0)),
+    ("norm_upper", f"{ALGEBRA}.root_upper", lambda x: arb(0)),
+    ("norm_upper", f"{ALGEBRA}._gram", lambda rows: np.zeros((len(rows), len(rows)), np.int64)),
+    ("norm_upper", f"{ALGEBRA}._whole_norm_upper", lambda matrix: arb(int(abs(matrix).max()))),
+    ("scaled_norms_upper", f"{ALGEBRA}.root_upper", lambda x: arb(0)),
+    ("scaled_norms_upper", f"{ALGEBRA}._whole_above", _below),
+    ("scaled_norms_upper", f"{ALGEBRA}.floats_above", lambda balls: abs(balls.astype(float))),
     ("perron_roots_upper", "talweg_check._linear_algebra.root_upper", lambda x: _shrunk(x) * 0),
     ("derivative_bounds", "talweg_check._activations.magnitude", _shrunk),
     ("rounding_error", "talweg_check._rounding.gamma", lambda count: arb(0)),
-    ("rule_squared_T11", "talweg_check._theorems.require", lambda holds, statement: None),
+    ("rule_squared_T11", "talweg_check._claims.require", lambda holds, statement: None),
 ]
 
 
-@pytest.mark.parametrize(("name", "target", "wrong"), SABOTAGE, ids=[s[0] for s in SABOTAGE])
+@pytest.mark.parametrize(
+    ("name", "target", "wrong"), SABOTAGE,
+    ids=[f"{name}-{target.rpartition('.')[2]}" for name, target, _ in SABOTAGE],
+)  # fmt: skip
 def test_a_wrong_bound_is_found(name: str, target: str, wrong: Any) -> None:
     with patch(target, wrong):
         tally = _named(name).batch(1)

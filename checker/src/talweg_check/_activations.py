@@ -1,13 +1,14 @@
 """Entrywise functions with three derivatives, and the ranges of two of them over intervals.
 
-A jet is (f, f', f'', f''') at the same points. Everything works on object arrays of Arb balls.
-tanh and the linear functions are here, what else a file may name is in `_catalogue`.
+A jet is f, f', f'', f''' at the same points, one after the other; points are arrays of Arb balls.
+tanh is here, what else a file may name in `_catalogue`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from flint import arb
@@ -15,7 +16,7 @@ from flint import arb
 from talweg_check._arrays import Balls, exact, floats_above, full, hull, lower, magnitude, upper
 from talweg_check._verdict import Incomplete
 
-Jet = tuple[Balls, Balls, Balls, Balls]
+Jet = Iterable[Balls]
 ROWS = 100  # handled at once where much is kept for each: limits memory
 REACH = 16.0  # where turning points are looked for; nothing turns beyond, see `_catalogue`
 
@@ -25,39 +26,24 @@ _mid = np.frompyfunc(arb.mid, 1, 1)
 _no_sign = np.frompyfunc(lambda x: not (x > 0 or x < 0 or x == 0), 1, 1)
 
 
-def line(x: Balls, slope: arb) -> Jet:
-    """slope x."""
-    zero = full(x.shape, 0)
-    return slope * x, full(x.shape, slope), zero, zero
-
-
-def tanh(x: Balls) -> Jet:
+def tanh(x: Balls) -> Iterator[Balls]:
     """With q = 1 - tanh^2: f'' and f''' = q (4 - 6 q) vanish for |x| < 1 only."""
-    t = _tanh(x)
-    q = 1 - t * t
-    return t, q, -2 * t * q, q * (4 - 6 * q)
+    yield (t := _tanh(x))
+    yield (q := 1 - t * t)
+    yield -2 * t * q
+    yield q * (4 - 6 * q)
 
 
 @dataclass
 class Function:
-    """One entrywise function f, and the points where f' or f'' may turn.
-
-    All of these lie in [-reach, reach]; else `outside` holds f' and f'' beyond it. From `ceiling`
-    on the function of the model is not f, and nothing is confirmed.
-    """
+    """One entrywise function f, and the points where f' or f'' may turn: all in [-reach, reach]."""
 
     jet: Callable[[Balls], Jet]
     reach: float = REACH
-    ceiling: arb | None = None
-    outside: arb | None = None
 
     def __post_init__(self) -> None:
-        self.turning = _turning_points(self.jet, self.reach)
-
-    def require_domain(self, x: Balls) -> None:
-        """Raises Incomplete unless every x is below the ceiling."""
-        if self.ceiling is not None and not all(entry < self.ceiling for entry in x.ravel()):
-            raise Incomplete("a softplus is not shown to stay below its threshold on the ball")
+        points = _turning_points(self.jet, self.reach)
+        self.turns = [points, *islice(self.jet(points), 1, 3)]
 
     def ranges(self, x: Balls) -> tuple[Balls, Balls]:
         """Enclosures of f'(x) and f''(x), x read as intervals.
@@ -65,18 +51,14 @@ class Function:
         Between two turning points, and beyond the last, f' and f'' are monotone: the ends of x
         and the turning points inside decide.
         """
-        left, right = self.jet(lower(x)), self.jet(upper(x))
-        first: Balls = hull(left[1], right[1])
-        second: Balls = hull(left[2], right[2])
+        ends = islice(self.jet(lower(x)), 1, 3), islice(self.jet(upper(x)), 1, 3)
+        first, second = (hull(left, right) for left, right in zip(*ends, strict=True))
+        # Both moved outwards by a step, so that the ends of a turning point need not be.
         low, high = -floats_above(-x), floats_above(x)
-        slopes, bends = self.jet(self.turning)[1:3]
-        for point, slope, bend in zip(self.turning, slopes, bends, strict=True):
+        for point, slope, bend in zip(*self.turns, strict=True):
             inside = (low <= float(point.upper())) & (high >= float(point.lower()))
             first[inside] = hull(first[inside], slope)
             second[inside] = hull(second[inside], bend)
-        if self.outside is not None:
-            far = ~((low >= -self.reach) & (high <= self.reach))
-            first[far] = second[far] = self.outside
         return first, second
 
 
@@ -98,8 +80,7 @@ def derivatives(chain: Sequence[Function], x: Balls) -> tuple[Balls, Balls, Ball
     """psi, psi' and psi'' at thin balls; psi is the functions one after the other."""
     value, first, second = x, full(x.shape, 1), full(x.shape, 0)
     for step in chain:
-        step.require_domain(value)
-        f, slope, bend, _ = step.jet(value)
+        f, slope, bend = islice(step.jet(value), 3)
         value, second, first = f, bend * first * first + slope * second, slope * first
     return value, first, second
 
@@ -111,10 +92,10 @@ def derivative_bounds(chain: Sequence[Function], x: Balls) -> tuple[Balls, Balls
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
     value, first, second = x, full(x.shape, 1), full(x.shape, 0)
     for index, step in enumerate(chain):
-        step.require_domain(value)
         slope, bend = step.ranges(value)
         second, first = bend * first * first + slope * second, slope * first
         if index + 1 < len(chain):
             centre = _mid(value)
-            value = step.jet(centre)[0] + slope * (value - centre)  # mean value theorem
+            middle, *_ = step.jet(centre)
+            value = middle + slope * (value - centre)  # mean value theorem
     return magnitude(first), magnitude(second)

@@ -1,7 +1,10 @@
 """NumPy object arrays whose entries are Arb balls.
 
 Every entry encloses a real number; `+`, `-`, `*` and `/` on such arrays are Arb's, entry by entry.
-What is named `approx` leaves the enclosures behind: it may suggest a factor, never a bound.
+An *upper bound* of a quantity, here and in all modules, is a ball that holds some number not below
+it; sums, products and maxima of such balls are again upper bounds, and a claim is confirmed only
+where the whole ball lies below it. What is named `approx` leaves the enclosures behind: it may
+suggest a factor, never a bound.
 """
 
 from __future__ import annotations

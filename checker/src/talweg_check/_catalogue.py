@@ -17,41 +17,78 @@ from typing import Any
 import numpy as np
 from flint import arb
 
-from talweg_check._activations import REACH, Function, Jet, line, tanh
-from talweg_check._arrays import Balls, full
+from talweg_check._activations import REACH, Function, Jet, tanh
+from talweg_check._arrays import Balls, full, hull
+from talweg_check._verdict import Incomplete
+
+Four = tuple[Balls, Balls, Balls, Balls]  # a jet all at once
 
 _exp: Any = np.frompyfunc(arb.exp, 1, 1)
 _log1p = np.frompyfunc(arb.log1p, 1, 1)
 _erf = np.frompyfunc(arb.erf, 1, 1)
 _sin = np.frompyfunc(arb.sin, 1, 1)
 _cos = np.frompyfunc(arb.cos, 1, 1)
+_holds_integer: Any = np.frompyfunc(arb.contains_integer, 1, 1)
 
 
 def function(operation: Mapping[str, Any]) -> Function:
     """The function of an `elementwise` or `scale` operation."""
     if operation["kind"] == "scale":
         factor = arb(operation["numerator"]) / arb(operation["denominator"])
-        return Function(lambda x: line(x, factor))
+        return Function(lambda x: _line(x, factor))
     build = _FUNCTIONS[operation["function"]]
     numbers = operation["parameters"]
     if operation["function"] == "softplus":
         beta = arb(numbers["beta"])
         ceiling = arb(numbers["threshold"]) / beta
-        return Function(lambda x: _softplus(x, beta), REACH / numbers["beta"], ceiling)
+        result = Function(lambda x: _softplus(x, beta), REACH / numbers["beta"])
+        # Its turning points are known; from here on it is evaluated at numbers of the network,
+        # and where one reaches the ceiling, the function of the model is another one.
+        result.jet = lambda x: _softplus(_below(ceiling, x), beta)
+        return result
     if operation["function"] == "sin":
-        return Function(_sine, 16 * REACH, outside=arb(0, 1))
+        return _Sine(_sine)
     constants = [arb(value) for value in numbers.values()]
     reach = REACH / 4 if operation["function"] == "gelu_tanh" else REACH
     return Function(lambda x: build(x, *constants), reach)
 
 
-def _times(x: Balls, g: Jet) -> Jet:
+def _below(ceiling: arb, x: Balls) -> Balls:
+    """x itself; raises Incomplete unless all of it lies below the ceiling."""
+    if not all(entry < ceiling for entry in x.ravel()):
+        raise Incomplete("a softplus is not shown to stay below its threshold on the ball")
+    return x
+
+
+class _Sine(Function):
+    """The derivatives of the sine turn at multiples of pi/2, wherever these are."""
+
+    def __post_init__(self) -> None:
+        self.turns = [np.empty(0, dtype=object)] * 3
+
+    def ranges(self, x: Balls) -> tuple[Balls, Balls]:
+        """Between two of its extrema, which are 1 and -1, a derivative is monotone."""
+        first, second = super().ranges(x)
+        halves = x / arb.pi()
+        for values, places in ((first, halves), (second, halves - arb(1) / 2)):
+            turns = _holds_integer(places).astype(bool)
+            values[turns] = hull(values[turns], full(1, arb(0, 1)))
+        return first, second
+
+
+def _line(x: Balls, slope: arb) -> Four:
+    """slope x."""
+    zero = full(x.shape, 0)
+    return slope * x, full(x.shape, slope), zero, zero
+
+
+def _times(x: Balls, g: Four) -> Four:
     """x g(x)."""
     return x * g[0], g[0] + x * g[1], 2 * g[1] + x * g[2], 3 * g[2] + x * g[3]
 
 
-def _composed(outer: Callable[[Balls], Jet], g: Jet) -> Jet:
-    f = outer(g[0])
+def _composed(outer: Callable[[Balls], Jet], g: Four) -> Four:
+    f = tuple(outer(g[0]))
     square = g[1] * g[1]
     return (
         f[0],
@@ -61,28 +98,28 @@ def _composed(outer: Callable[[Balls], Jet], g: Jet) -> Jet:
     )
 
 
-def _identity(x: Balls) -> Jet:
-    return line(x, arb(1))
+def _identity(x: Balls) -> Four:
+    return _line(x, arb(1))
 
 
-def _sigmoid(x: Balls) -> Jet:
+def _sigmoid(x: Balls) -> Four:
     t, d1, d2, d3 = tanh(x / 2)
     return (1 + t) / 2, d1 / 4, d2 / 8, d3 / 16
 
 
-def _sine(x: Balls) -> Jet:
+def _sine(x: Balls) -> Four:
     s, c = _sin(x), _cos(x)
     return s, c, -s, -c
 
 
-def _softplus(x: Balls, beta: arb) -> Jet:
+def _softplus(x: Balls, beta: arb) -> Four:
     """log(1 + e^(beta x)) / beta."""
     y = beta * x
     s, p, q, _ = _sigmoid(y)
     return _log1p(_exp(y)) / beta, s, beta * p, beta * beta * q
 
 
-def _smooth_leaky_relu(x: Balls, slope: arb) -> Jet:
+def _smooth_leaky_relu(x: Balls, slope: arb) -> Four:
     """a x + (1 - a) (log(1 + e^x) - log 2)."""
     s, p, q, _ = _sigmoid(x)
     rest = 1 - slope
@@ -90,21 +127,21 @@ def _smooth_leaky_relu(x: Balls, slope: arb) -> Jet:
     return value, slope + rest * s, rest * p, rest * q
 
 
-def _silu(x: Balls) -> Jet:
+def _silu(x: Balls) -> Four:
     return _times(x, _sigmoid(x))
 
 
-def _normal(x: Balls) -> Jet:
+def _normal(x: Balls) -> Four:
     """The standard normal distribution function."""
     density = _exp(-x * x / 2) / (2 * arb.pi()).sqrt()
     return (1 + _erf(x / arb(2).sqrt())) / 2, density, -x * density, (x * x - 1) * density
 
 
-def _gelu(x: Balls) -> Jet:
+def _gelu(x: Balls) -> Four:
     return _times(x, _normal(x))
 
 
-def _gelu_tanh(x: Balls) -> Jet:
+def _gelu_tanh(x: Balls) -> Four:
     """x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2."""
     root, cubic = (2 / arb.pi()).sqrt(), arb(44715) / 1000000
     inner = (

@@ -1,11 +1,15 @@
-"""The numbers of a certificate as exact rationals, and how an inequality between them is decided.
+"""T11 for the numbers of a certificate, and how an inequality between them is decided.
 
-Inequalities with logarithms and exponentials are decided in Arb, with more digits where needed.
+Every number is a binary64, hence a rational: inequalities are decided exactly, those with
+logarithms and exponentials in Arb, with more digits where needed.
+
+With beta the stated step function, s(x) = sigma_min_lower - int_0^x beta and eta the step on the
+loss that the rules speak of (for a squared loss |r|^2 / 2).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 from flint import arb, ctx
@@ -26,13 +30,16 @@ class Numbers:
         self.unit = certificate.loss.unit
         self.eta = self.unit * self.claims["step_size"]
 
+    def _pieces_to(self, x: Fraction) -> Iterator[tuple[Fraction, Fraction, Fraction]]:
+        """The pieces of [0, x], with beta; those beyond x have no length."""
+        start = Fraction(0)
+        for end, beta in self.pieces:
+            yield start, max(min(x, end), start), beta
+            start = end
+
     def beta_integral(self, x: Fraction) -> Fraction:
         """int_0^x beta."""
-        total = start = Fraction(0)
-        for end, beta in self.pieces:
-            total += beta * max(min(x, end) - start, Fraction(0))
-            start = end
-        return total
+        return sum((beta * (b - a) for a, b, beta in self._pieces_to(x)), Fraction(0))
 
     def s(self, x: Fraction) -> Fraction:
         """A lower bound of the smallest singular value on B(w0, x)."""
@@ -40,16 +47,35 @@ class Numbers:
 
     def s_integral(self, x: Fraction) -> Fraction:
         """int_0^x s = sigma x - int_0^x (x - t) beta(t) dt."""
-        total, start = self.sigma * x, Fraction(0)
-        for end, beta in self.pieces:
-            stop = max(min(x, end), start)  # start, where the piece lies beyond x
-            total -= beta * ((x - start) ** 2 - (x - stop) ** 2) / 2
-            start = end
-        return total
+        lost = (beta * ((x - a) ** 2 - (x - b) ** 2) / 2 for a, b, beta in self._pieces_to(x))
+        return self.sigma * x - sum(lost)
 
     def jacobian(self, x: Fraction) -> Fraction:
         """An upper bound of |J| on B(w0, x)."""
         return self.claims["jacobian_norm_upper"] + self.beta_integral(x)
+
+
+def require_rule(certificate: Certificate, rule: Callable[[Numbers], None]) -> None:
+    """Raises Invalid unless the rule and what all theorems share hold for the stated numbers."""
+    n = Numbers(certificate)
+    require(n.radius <= n.pieces[-1][0], "radius lies within the listed radii")
+    require(n.s(n.radius) > 0, "s(radius) > 0")
+    rule(n)
+    gain = n.claims["one_minus_rate"]
+    require(gain <= 1, "one_minus_rate <= 1")
+    require(n.claims["rate"] >= 1 - gain, "rate >= 1 - one_minus_rate")
+    # (1 - gain)^halving_steps <= 1/2
+    require_power(gain, n.claims["halving_steps"], Fraction(1, 2), "halving_steps is large enough")
+
+
+def t11(n: Numbers) -> None:
+    """Squared loss: GD with eta |J|^2 <= 1 on the ball contracts |r| by 1 - eta s(R)^2.
+
+    Equality in the first line is enough where s(R) > 0: see the remark in docs/theory/T11.md.
+    """
+    reach, residual = n.s_integral(n.radius), n.claims["residual_norm_upper"]
+    require(reach >= residual, "int_0^radius s >= residual_norm_upper")
+    contraction(n)
 
 
 def require(holds: bool, statement: str) -> None:

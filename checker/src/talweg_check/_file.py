@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from talweg_check._verdict import Invalid
+from talweg_check._verdict import Incomplete, Invalid
 
 MEMBERS = {"certificate.json": 2**24, "arrays.safetensors": 2**34}
 HEADER_LIMIT = 2**20
@@ -68,6 +68,7 @@ def read(path: str) -> tuple[Any, dict[str, StoredArray]]:
     Raises OSError when it cannot be read, or is a pipe or a device: these may have no end.
     """
     require_regular(path)
+    _require_subnormals()
     with open(path, "rb") as file:
         try:
             text, blob = _members(file)
@@ -75,6 +76,14 @@ def read(path: str) -> tuple[Any, dict[str, StoredArray]]:
                 ValueError, OverflowError) as error:  # fmt: skip
             raise Invalid(f"not a well formed zip archive ({error})") from None
     return _canonical(text), _arrays(blob)
+
+
+def _require_subnormals() -> None:
+    """Raises Incomplete where this process flushes subnormal numbers: files could not be read."""
+    for dtype, exponent in (("F64", -1074), ("F32", -149), ("BF16", -133), ("F16", -24)):
+        least = StoredArray(dtype, (1,), (1).to_bytes(BYTES[dtype], "little")).values()[0]
+        if least * 2.0**600 != math.ldexp(1.0, exponent + 600):
+            raise Incomplete("this process flushes subnormal numbers to zero: check in another one")
 
 
 def require_regular(path: str) -> None:

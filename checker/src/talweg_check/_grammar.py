@@ -60,10 +60,7 @@ def certificate(tree: Any, arrays: dict[str, StoredArray]) -> Certificate:
     stated_loss = loss(top["loss"], counts)
     form = _form(top, stated_loss.kind)
     stated = as_object(top["claims"], (*form.claims, "jacobian_lipschitz_upper"), "'claims'")
-    claims = {name: number(stated[name], f"'claims.{name}'") for name in form.claims}
-    for name, value in claims.items():
-        if value < 0 or (value == 0 and name not in MAY_BE_ZERO):
-            raise Invalid(f"'claims.{name}' must be positive")
+    claims = {name: _claim(stated, name) for name in form.claims}
 
     operations = _operations(top["model"])
     _match(operations, arrays, counts)
@@ -87,6 +84,14 @@ def _form(top: dict[str, Any], kind: str) -> Form:
     if top["assumptions"] != list(form.assumptions):
         raise Invalid(f"'assumptions' must be {list(form.assumptions)} for {theorem}")
     return form
+
+
+def _claim(stated: dict[str, Any], name: str) -> float:
+    """One stated number, positive but for those that may be zero."""
+    value = number(stated[name], f"'claims.{name}'")
+    if value < 0 or (value == 0 and name not in MAY_BE_ZERO):
+        raise Invalid(f"'claims.{name}' must be positive")
+    return value
 
 
 def _profile(value: Any) -> list[tuple[float, float]]:

@@ -10,7 +10,7 @@ with D_l = diag(psi_l'), B_ca = dh_c/dz_a = D_c P_ca and P_ca = dz_c/dz_a = W_c 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 
 import numpy as np
@@ -18,7 +18,12 @@ from flint import arb
 
 from talweg_check._activations import derivative_bounds
 from talweg_check._arrays import Balls, approx, full, largest, magnitude, norms_upper, root_upper
-from talweg_check._linear_algebra import nonnegative_product_upper, norm_upper, perron_roots_upper
+from talweg_check._linear_algebra import (
+    nonnegative_product_upper,
+    norm_upper,
+    perron_roots_upper,
+    scaled_norms_upper,
+)  # fmt: skip
 from talweg_check._network import Network
 
 _ball = np.frompyfunc(lambda centre, radius: centre + arb(0, radius), 2, 1)
@@ -35,9 +40,11 @@ class JacobianLipschitz:
         self.weight_norm = cache(lambda c: norm_upper(self.stages[c].weight))
         self.g_norm = cache(lambda c: _each(net.g[c]))
         self.gh_norm = cache(lambda c: _each(net.gh[c]))
-        self.b_norm = cache(lambda c, a: self._stack_norm(a, {c: magnitude(net.d1[c])}))
-        self.nu0 = cache(lambda a, b: self._stack_norm(a, {c: root_upper(self.s0(c))
-                                                           for c in self.curved(b)}))  # fmt: skip
+        self.factors = {
+            "B": cache(lambda c: magnitude(net.d1[c])),
+            "nu": cache(lambda c: root_upper(self.s0(c))),
+        }
+        self.from_stage = cache(self._from_stage)
         self.squared_grams = cache(lambda c: net.squared_overlaps(c, full(net.samples, 0)))
 
     def upper(self, radius: float) -> arb:
@@ -48,15 +55,28 @@ class JacobianLipschitz:
         """The curved stages from `start` on."""
         return [c for c in range(start, self.net.depth + 1) if self.stages[c].curved]
 
-    def _stack_norm(self, a: int, weights: Mapping[int, Balls]) -> Balls:
-        """Norms at w0 of the matrices diag(weights_c) P_ca, one on top of the other, (n,)."""
-        net = self.net
-        if set(weights) <= {a}:  # P_aa = 1
-            return largest(weights.get(a, full((net.samples, 1), 0)), axis=1)
-        return _each(
-            np.concatenate([w[i][:, None] * net.propagator(i, c, a) for c, w in weights.items()])
-            for i in range(net.samples)
-        )
+    def _from_stage(self, a: int) -> dict[tuple[str, int], Balls]:
+        """|B_ca| and nu_{a|b} at w0, each (n,), by ("B", c) and ("nu", b).
+
+        Both are norms of propagators P_ca, one upon the other, with weighted rows: |psi_c'| for one
+        c, root s0_c for all curved c >= b. B_aa is diagonal, and where a alone is curved, `_nu`
+        needs no norm.
+        """
+        net, last = self.net, self.net.depth
+        norms = {("B", a): [largest(row) for row in self.factors["B"](a)]}
+        stages = {("B", c): [c] for c in range(a + 1, last)}
+        stages |= {("nu", b): self.curved(b) for b in range(a, last + 1) if self.curved(b) > [a]}
+        norms |= {key: [] for key in stages}
+        for i in range(net.samples if stages else 0):
+            p = net.propagators(i, a)
+            weightings = [
+                np.concatenate([self.factors[kind](c)[i] * (c in chosen) for c in p])
+                for (kind, _), chosen in stages.items()
+            ]
+            bounds = scaled_norms_upper(np.concatenate(list(p.values())), weightings)
+            for key, bound in zip(stages, bounds, strict=True):
+                norms[key].append(bound)
+        return {key: np.array(found, dtype=object) for key, found in norms.items()}
 
 
 class _AtRadius:
@@ -79,17 +99,17 @@ class _AtRadius:
             self.eta.append(largest(d1, axis=1) * zeta)
             self.eps.append(largest(d2, axis=1) * zeta)
 
-        self.g, self.gammah = [nothing], [nothing]  # |G_l| and gammah_l
-        for c in range(self.net.depth, 0, -1):
+        self.g, self.gammah = [nothing, nothing], [nothing]  # |G_l| for l > 1, and gammah_l
+        for c in range(self.net.depth, 1, -1):
             gamma = self.gammah[0] * largest(self.d1[c], axis=1) + base.gh_norm(c) * self.eps[c]
             reach = base.weight_norm(c) + self.moves[c]
-            self.g.insert(1, base.g_norm(c) + gamma)
+            self.g.insert(2, base.g_norm(c) + gamma)
             self.gammah.insert(0, gamma * reach + base.g_norm(c) * self.moves[c])
-        factors = zip(bends, base.column_norms, self.gammah, strict=True)
+        factors = zip(bends, base.column_norms, [nothing, *self.gammah], strict=True)
         self.s = [d2 * (norm + gammah[:, None]) for d2, norm, gammah in factors]
 
     def beta(self) -> arb:
-        """min of |T|_2 and, where it applies, the bound that keeps the hidden units apart."""
+        """|T|_2, or what replaces it: the bound that keeps the hidden units apart, never larger."""
         trained = self.net.trained
         a, b = trained[0], trained[-1]
         if trained == [a, a + 1] and self.stages[b].trains_weight and not self.base.curved(b):
@@ -108,7 +128,7 @@ class _AtRadius:
 
     def _weighted_norm(self, weights: Balls, a: int) -> Balls:
         """An upper bound of |diag(weights) rows_a|, the extended inputs of layer a on the ball."""
-        return norm_upper(weights[:, None] * self.net.rows[a]) + self.drift(weights, a)
+        return scaled_norms_upper(self.net.rows[a], [weights])[0] + self.drift(weights, a)
 
     def drift(self, weights: Balls, a: int) -> Balls:
         """What the rows of layer a may add: root_upper(sum_i weights_i^2 eta_i^2), over axis 0."""
@@ -134,7 +154,7 @@ class _AtRadius:
         """I_ba: delta W_b times the change of h_{b-1} that v_a causes."""
         if a == b - 1:
             return _largest_over_units([self._product_units(a)], lambda s: s)
-        bound = self.base.b_norm(b - 1, a) + self.changes(b - 1, a)[0]
+        bound = self.base.from_stage(a)["B", b - 1] + self.changes(b - 1, a)[0]
         return self._weighted_norm(self.g[b] * bound, a)
 
     def _curvature(self, a: int, b: int) -> Balls:
@@ -151,7 +171,8 @@ class _AtRadius:
         """nu_{a|b} on the ball, (n,)."""
         if a == b and not self.base.curved(b + 1):  # Q_b is diagonal
             return root_upper(largest(self.s[b], axis=1))
-        grown, moved = self.base.nu0(a, b) ** 2, full(self.net.samples, 0)
+        # What is subtracted below must be what nu0 was made with: s0, itself an upper bound.
+        grown, moved = self.base.from_stage(a)["nu", b] ** 2, full(self.net.samples, 0)
         for c in self.base.curved(b):
             _, p, bound = self.changes(c, a)
             more = largest(self.s[c] - self.base.s0(c), axis=1)  # of the positive parts
@@ -163,7 +184,7 @@ class _AtRadius:
         """q_ca, p_ca and pi_ca >= |P_ca0|, each (n,)."""
         p, bound = full(self.net.samples, 0), full(self.net.samples, 1)
         if c > a:
-            before, norm = self.changes(c - 1, a)[0], self.base.b_norm(c - 1, a)
+            before, norm = self.changes(c - 1, a)[0], self.base.from_stage(a)["B", c - 1]
             weight, move = self.base.weight_norm(c), self.moves[c]
             p, bound = (weight + move) * before + move * norm, weight * norm
         return largest(self.d1[c], axis=1) * p + self.eps[c] * bound, p, bound
@@ -185,7 +206,7 @@ class _UnitNorms:
         self.bounds = _smaller(rough, ceiling)
 
     def sharpen(self, j: int) -> None:
-        bound = norm_upper(self.weights[:, j, None] * self.rows) + self.drift[j]
+        bound = scaled_norms_upper(self.rows, [self.weights[:, j]])[0] + self.drift[j]
         self.bounds[j] = bound.min(self.ceiling[j])
 
 

@@ -79,12 +79,13 @@ class Network:
         square: arb = ((residual * residual).sum(axis=1) * self.counts).sum()
         return square
 
-    def propagator(self, i: int, c: int, a: int) -> Balls:
-        """P_ca = dz_c/dz_a of sample i, c >= a, (d_c, d_a)."""
-        if c == a:
-            return exact(np.eye(len(self.stages[a].weight)))
-        step = self.stages[c].weight * self.d1[c - 1][i]
-        return step if c == a + 1 else matmul(step, self.propagator(i, c - 1, a))
+    def propagators(self, i: int, a: int) -> dict[int, Balls]:
+        """P_ca = dz_c/dz_a of sample i for every c >= a, (d_c, d_a)."""
+        result = {a: exact(np.eye(len(self.stages[a].weight)))}
+        for c in range(a + 1, self.depth + 1):
+            step = self.stages[c].weight * self.d1[c - 1][i]
+            result[c] = matmul(step, result[c - 1]) if c > a + 1 else step
+        return result
 
     def squared_overlaps(self, c: int, change: Balls) -> NDArray[np.float64]:
         """(|<h, h'>| + e |h'| + |h| e' + e e')^2 from above, h a row of stage c, e = `change`."""

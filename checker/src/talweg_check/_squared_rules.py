@@ -1,6 +1,6 @@
 """The theorems about squared losses beside T11, for the numbers of a certificate.
 
-In the terms of `_theorems`: s(x) = sigma_min_lower - int_0^x beta, eta the step on |r|^2 / 2.
+In the terms of `_claims`: s(x) = sigma_min_lower - int_0^x beta, eta the step on |r|^2 / 2.
 """
 
 from __future__ import annotations

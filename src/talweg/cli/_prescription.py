@@ -25,7 +25,7 @@ from talweg.cli._console import (
 )
 from talweg.cli._outcome import DONE, NOT_PROVED
 from talweg.cli._paths import require_writable_file
-from talweg.cli._spec import Problem, load_family, load_problem
+from talweg.cli._spec import Problem, any_model_run, load_family, load_problem
 from talweg.prescribe import (
     Outlook,
     certified_step,
@@ -56,7 +56,7 @@ def run_scale(
 ) -> int:  # fmt: skip
     """``talweg prescribe scale``; returns the exit code."""
     problem, name = _loaded(spec, loss, out)
-    with _working() as progress:
+    with _working(spec, "talweg prescribe scale") as progress:
         found = output_scale(
             problem.model, (problem.X, problem.y), form=form, headroom=headroom, loss=name,
             held_out=problem.held_out, descent_steps=steps, progress=progress,
@@ -124,7 +124,7 @@ def run_width(
             )
         return problem.model
 
-    with _working() as progress:
+    with _working(spec, "talweg prescribe width") as progress:
         found = width_finder(
             family, pair, low=low, high=high, multiple=multiple, resolution=resolution,
             seeds=range(seeds), loss=name, held_out=first.held_out, descent_steps=steps,
@@ -163,7 +163,7 @@ def run_width(
 def run_step(spec: str, loss: str | None, out: Path | None, steps: int, *, as_json: bool) -> int:
     """``talweg prescribe step``; returns the exit code."""
     problem, name = _loaded(spec, loss, out)
-    with _working() as progress:
+    with _working(spec, "talweg prescribe step") as progress:
         found = certified_step(
             problem.model, (problem.X, problem.y), loss=name, held_out=problem.held_out,
             descent_steps=steps, progress=progress,
@@ -202,7 +202,7 @@ def run_train(
     def cosine(made: torch.optim.Optimizer) -> Any:
         return torch.optim.lr_scheduler.CosineAnnealingLR(made, max_steps)
 
-    with _working() as progress:
+    with _working(spec, "talweg prescribe train") as progress:
         found = train_until_proved(
             problem.model, (problem.X, problem.y), lambda p: OPTIMIZERS[optimizer](p, rate),
             scheduler=cosine if schedule == "cosine" else None, max_steps=max_steps,
@@ -237,10 +237,10 @@ def run_init(
     from talweg.prescribe import outlook_approx
 
     problem, name = _loaded(spec, loss, out)
-    model, data = copy.deepcopy(problem.model), (problem.X, problem.y)
     lines: Lines = []
     record: dict[str, Any] = {}
-    with _working() as progress:
+    with _working(spec, "talweg prescribe init") as progress:
+        model, data = copy.deepcopy(problem.model), (problem.X, problem.y)
         if progress is not None:
             progress("initialising")
         if method == "positive":
@@ -302,10 +302,12 @@ def _loss_name(problem: Problem, loss: str | None) -> str:
 
 
 @contextmanager
-def _working() -> Iterator[Progress | None]:
-    # A forward that prints would otherwise end up in the middle of the JSON.
-    with contextlib.redirect_stdout(sys.stderr), progress_on_terminal() as progress:
-        yield progress
+def _working(spec: str, command: str) -> Iterator[Progress | None]:
+    # A forward that prints would otherwise end up in the middle of the JSON. Models are copied and
+    # trained here before they are read, so that what they raise may be anything.
+    with contextlib.redirect_stdout(sys.stderr), any_model_run(spec, command):  # noqa: SIM117
+        with progress_on_terminal() as progress:
+            yield progress
 
 
 def _shown(value: float | None, form: str) -> str:

@@ -119,13 +119,16 @@ def drawn_points(rng: np.random.Generator, step: Function, operation: Operation)
     parts.append(draws.numbers(rng, POINTS))
     edge = step.reach * rng.choice([-1.0, 1.0], POINTS)
     parts.append(edge * (1 + rng.integers(-3, 4, POINTS) * 2.0 ** rng.integers(-52, -1, POINTS)))
-    if len(step.turning):
-        turning = np.array([float(x) for x in step.turning])
+    if len(step.turns[0]):
+        turning = np.array([float(x) for x in step.turns[0]])
         parts.append(rng.choice(turning, POINTS) * (1 + rng.integers(-3, 4, POINTS) * 2.0**-52))
-    if step.ceiling is not None:
-        parts.append(np.full(POINTS, float(step.ceiling)) * rng.uniform(0.9, 1.1, POINTS))
+    softplus = operation.get("function") == "softplus"
+    if softplus:
+        numbers = operation["parameters"]
+        ceiling = numbers["threshold"] / numbers["beta"]
+        parts.append(np.full(POINTS, ceiling) * rng.uniform(0.9, 1.1, POINTS))
     points = np.choose(rng.integers(0, len(parts), POINTS), parts)
-    if operation["kind"] == "elementwise" and operation["function"] == "softplus":
+    if softplus:
         points = np.where(rng.random(POINTS) < 0.7, -np.abs(points), points)
     return np.asarray(np.nan_to_num(points), dtype=np.float64)
 
@@ -277,14 +280,15 @@ def below_ceiling(rng: np.random.Generator, record: Record) -> None:
         ball = arb(x, radius)
         mantissa, exponent = (int(v) for v in ball.rad().man_exp())
         top = Fraction(x) + mantissa * Fraction(2) ** exponent
-        with ctx.workprec(PRECISION):
-            try:
-                step.require_domain(np.array([ball]))
-            except Incomplete:
-                record.counts["refused"] += 1
-                record.check(True)
-            else:
-                record.check(beta * top < threshold, "softplus", operation, "at", x, radius)
+        for use in (step.jet, step.ranges):
+            with ctx.workprec(PRECISION), np.errstate(over="ignore"):
+                try:
+                    use(np.array([ball]))
+                except Incomplete:
+                    record.counts["refused"] += 1
+                    record.check(True)
+                else:
+                    record.check(beta * top < threshold, "softplus", operation, "at", x, radius)
 
 
 SHARDS = (

@@ -7,7 +7,7 @@ positive semidefinite if and only if the coefficients alternate in sign.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -23,8 +23,10 @@ from talweg_check._linear_algebra import (
     nonnegative_product_upper,
     norm_upper,
     perron_roots_upper,
+    scaled_norms_upper,
     smallest_eigenvalue_lower,
 )
+from talweg_check._verdict import Incomplete
 
 UNDER_TEST = ("talweg_check._linear_algebra", "talweg_check._arrays")
 Floats = NDArray[np.float64]
@@ -119,8 +121,10 @@ def symmetric(rng: np.random.Generator, size: int) -> Floats:
 @contextmanager
 def hostile_hints(rng: np.random.Generator) -> Iterator[None]:
     """Now and then LAPACK returns garbage, or gives up."""
-    kind = int(rng.integers(12))
-    original = np.linalg.cholesky
+    kind, other = (int(rng.integers(12)) for _ in range(2))
+    original, eigvalsh = np.linalg.cholesky, np.linalg.eigvalsh
+    call = int(rng.integers(3))  # which answer is wrong; 2 for all of them
+    asked = 0
 
     def factor(hint: Floats) -> Floats:
         if kind == 0:
@@ -133,8 +137,43 @@ def hostile_hints(rng: np.random.Generator) -> Iterator[None]:
             return np.full(hint.shape, float(rng.choice([np.nan, np.inf, -np.inf, 0.0])))
         return np.asarray(original(hint))
 
-    with patch("numpy.linalg.cholesky", factor), np.errstate(all="ignore"):
+    def spectrum(hint: Floats) -> Floats:
+        nonlocal asked
+        asked += 1
+        if other > 4 or call not in (asked - 1, 2):
+            return np.asarray(eigvalsh(hint))
+        if other == 0:
+            raise np.linalg.LinAlgError
+        if other == 1:
+            return draws.numbers(rng, len(hint))
+        if other == 2:
+            return np.asarray(eigvalsh(hint) * rng.choice([-1.0, 0.25, 0.9, 1 + 2.0**-20, 4.0]))
+        wrong = [np.nan, np.inf, -np.inf, 1e300, -1e300, 0.0, 1e-300, 2.0**62, 2.0**63]
+        return np.full(len(hint), float(rng.choice(wrong)))
+
+    with (
+        patch("numpy.linalg.cholesky", factor),
+        patch("numpy.linalg.eigvalsh", spectrum),
+        np.errstate(all="ignore"),
+    ):
         yield
+
+
+def bound_of(record: Record, routine: Callable[..., Any], *arguments: Any) -> Any:
+    """What the routine returns; None where it raises, or refuses as it says it may."""
+    refused = False
+
+    def asked() -> Any:
+        nonlocal refused
+        try:
+            return routine(*arguments)
+        except (Incomplete, np.linalg.LinAlgError):
+            refused = True
+
+    asked.__name__ = routine.__name__
+    bound = record.call(asked)
+    record.counts["no bound"] += refused
+    return bound
 
 
 def smallest(rng: np.random.Generator, record: Record) -> None:
@@ -172,7 +211,7 @@ def norm(rng: np.random.Generator, record: Record) -> None:
     balls, members = drawn_balls(rng, values)
     for form in (balls, balls.T, balls[::-1]):
         with ctx.workprec(PRECISION), hostile_hints(rng):
-            bound = record.call(norm_upper, form)
+            bound = bound_of(record, norm_upper, form)
         if bound is None:
             continue
         if not bound.is_finite():
@@ -184,13 +223,57 @@ def norm(rng: np.random.Generator, record: Record) -> None:
         )  # fmt: skip
 
 
+def weightings(rng: np.random.Generator, rows: int) -> list[Floats]:
+    """Weights >= 0 of every size, some or all of them zero."""
+    several = []
+    for _ in range(int(rng.integers(1, 5))):
+        kind = int(rng.integers(8))
+        drawn = np.abs(draws.numbers_like(rng, rows)) if kind < 4 else rng.random(rows)
+        if kind == 4:
+            drawn = np.zeros(rows)
+        elif kind == 5:
+            drawn *= 2.0 ** rng.integers(-60, 1, rows)
+        elif kind == 6:
+            drawn *= 2.0 ** rng.choice([-1000, 900])
+        drawn[rng.random(rows) < 0.2] = 0.0
+        several.append(np.minimum(drawn, 1e300))
+    return several
+
+
+def scaled(rng: np.random.Generator, record: Record) -> None:
+    """Several weightings of one matrix."""
+    m, n = (int(rng.choice([1, 1, 2, 3, 5])) for _ in range(2))
+    balls, members = drawn_balls(rng, np.clip(draws.matrix(rng, m, n), -1e150, 1e150))
+    asked, true = [], []
+    for drawn in weightings(rng, m):
+        weights, factors = drawn_balls(rng, drawn[:, None], nonnegative=True)
+        asked.append(weights[:, 0])
+        true.append([row[0] for row in factors])
+    with ctx.workprec(PRECISION), hostile_hints(rng):
+        bounds = bound_of(record, scaled_norms_upper, balls, asked)
+    if bounds is None:
+        return
+    record.check(len(bounds) == len(asked), "scaled_norms_upper gave", len(bounds), len(asked))
+    for weights, factors, bound in zip(asked, true, bounds, strict=True):
+        if not bound.is_finite():
+            record.counts["no bound"] += 1
+            continue
+        rows = [
+            [(w * x, e + f) for x, f in row] for (w, e), row in zip(factors, members, strict=True)
+        ]
+        record.check(
+            bound >= 0 and norm_at_most(rows, dyadic(bound.upper())),
+            "scaled_norms_upper", balls.tolist(), weights.tolist(), "gave", bound.upper(),
+        )  # fmt: skip
+
+
 def product(rng: np.random.Generator, record: Record) -> None:
     m, k, n = (int(rng.integers(1, 6)) for _ in range(3))
     left = np.abs(draws.matrix(rng, m, k))
     first = [[dyadic(arb(x)) for x in row] for row in left.tolist()]
     right, second = drawn_balls(rng, np.abs(draws.matrix(rng, k, n)), nonnegative=True)
     with ctx.workprec(PRECISION), np.errstate(all="ignore"):
-        bounds = record.call(nonnegative_product_upper, left, right)
+        bounds = bound_of(record, nonnegative_product_upper, left, right)
     if bounds is None:
         return
     (one, e), _ = grid(first)
@@ -227,7 +310,7 @@ def perron(rng: np.random.Generator, record: Record) -> None:
     members = [[dyadic(arb(x)) for x in row] for row in values.tolist()]
     scales, factors = drawn_balls(rng, weights, nonnegative=True)
     with ctx.workprec(PRECISION):
-        bounds = record.call(perron_roots_upper, values, scales)
+        bounds = bound_of(record, perron_roots_upper, values, scales)
     if bounds is None:
         return
     record.check(bounds.shape == (columns,), "perron_roots_upper gave", bounds.shape, columns)
@@ -252,6 +335,7 @@ def perron(rng: np.random.Generator, record: Record) -> None:
 SHARDS = (
     shard("checker.smallest_eigenvalue_lower", UNDER_TEST, smallest, 60),
     shard("checker.norm_upper", UNDER_TEST, norm, 300),
+    shard("checker.scaled_norms_upper", UNDER_TEST, scaled, 250),
     shard("checker.nonnegative_product_upper", UNDER_TEST, product, 300),
     shard("checker.perron_roots_upper", UNDER_TEST, perron, 250),
 )

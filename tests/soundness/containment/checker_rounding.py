@@ -190,7 +190,8 @@ def _squared_error(
     for name in names:
         ends = zip(before[name].ravel().tolist(), after[name].ravel().tolist(), strict=True)
         for x, y in ends:
-            total += ((arb(x) - arb(y)) / arb(step) - gradient[place]) ** 2
+            error = (arb(x) - arb(y)) / arb(step) - gradient[place]
+            total += error * error  # a power of a ball about zero may be nan
             place += 1
     return total
 

@@ -167,7 +167,7 @@ def run_all(lines: list[list[str]]) -> Tally:
             new = left_behind(folder, before)
             if done.code in (2, 130) and new - {"sweep/manifest.json"}:  # whole, to be resumed
                 found.append(f"left {sorted(new)[:3]}")
-            if any(name.endswith((".tmp", ".part")) or "/." in f"/{name}" for name in new):
+            if any(name.endswith((".tmp", ".part")) or Path(name).name[0] == "." for name in new):
                 found.append(f"half a file: {sorted(new)[:3]}")
             counts[str(done.code)] += 1
             if found:

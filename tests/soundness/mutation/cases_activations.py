@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from flint import arb, arb_series
-from tests.soundness.mutation.cases_algebra import balls, between
+from tests.soundness.mutation.cases_algebra import balls
 from tests.soundness.mutation.cases_rules import touching
 from tests.soundness.mutation.registry import Checker, add, case, demand, precision, refused
 
@@ -108,7 +108,7 @@ def function(checker: Checker, name: str) -> Any:
 def _jet(name: str, checker: Checker) -> None:
     with precision():
         f = function(checker, name)
-        found = f.jet(balls(POINTS))
+        found = tuple(f.jet(balls(POINTS)))
         value, first, second = checker.activations.derivatives([f], balls(POINTS))
         for at, expected in enumerate(_jets[name]):
             for k in range(4):
@@ -117,7 +117,7 @@ def _jet(name: str, checker: Checker) -> None:
                 demand(float(ball.rad()) < 1e-30 * max(1, abs(float(ball))), f"wide {ball}")
             for mine, k in ((value, 0), (first, 1), (second, 2)):
                 demand(mine[at].overlaps(expected[k]), f"derivatives of {name}, {k}")
-        wide = f.jet(balls([0.3125], 0.125))
+        wide = tuple(f.jet(balls([0.3125], 0.125)))
         with precision(300):
             inside = [taylor(name, arb(0.3125) + arb(s)) for s in (-0.125, -0.0625, 0, 0.125)]
         for one in inside:
@@ -136,9 +136,6 @@ def _ranges(name: str, checker: Checker) -> None:
                 bound = found[k][at]
                 demand(bound >= top or (not at_end and float(bound) >= float(top) * (1 - 1e-12)),
                        f"{name}: {bound} on {place} is below {top}, order {k + 1}")  # fmt: skip
-                if name == "sin" and abs(place[0]) + place[1] > 200:
-                    between(arb(0), bound, arb(1 + 1e-7), place)
-                    continue
                 if place[1] > 2 and not at_end:
                     continue  # sampled too coarsely
                 slack = 1e-7 if at_end else 0.06  # a radius has 30 bits

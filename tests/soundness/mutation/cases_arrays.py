@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -124,3 +126,27 @@ def hashes(checker: Checker) -> None:
            == b"F64\n(1)\n12345678", "one dimension")  # fmt: skip
     known = hashlib.sha256(b"abc").hexdigest()
     demand(checker.file.digest([b"a", b"", b"bc"]) == known, "sha256")
+
+
+@case
+def subnormal_numbers_are_needed(checker: Checker) -> None:
+    """A process that reads the least number of any kind as another one checks nothing."""
+    file, words = checker.file, "this process flushes subnormal numbers"
+    kept = file.StoredArray.values
+    file._require_subnormals()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "none.talweg"
+        path.write_bytes(b"no zip")
+        refused(lambda: file.read(str(path)), checker.verdict.Invalid, "not a well formed zip")
+        try:
+            for flushed in ("F64", "F32", "BF16", "F16"):
+                for factor in (0.0, 2.0):
+
+                    def values(self: Any, d: str = flushed, f: float = factor) -> Any:
+                        return kept(self) * (f if self.dtype == d else 1.0)
+
+                    file.StoredArray.values = values
+                    refused(file._require_subnormals, checker.verdict.Incomplete, words)
+                    refused(lambda: file.read(str(path)), checker.verdict.Incomplete, words)
+        finally:
+            file.StoredArray.values = kept

@@ -54,9 +54,9 @@ def memory_may_run_out(checker: Checker) -> None:
 
     kept = checker.check.bound
     try:
-        for error in (MemoryError, RecursionError):
+        for error in (MemoryError, RecursionError, np.linalg.LinAlgError):
             checker.check.bound = partial(hungry, error)
-            words = "not enough memory for a problem of this size"
+            words = f"{error.__name__}: the problem is too large or too extreme"
             found = judge(checker, PATHS["plain"], "incomplete", words, exact=True)
             demand(found.claim == drafts()["plain"].tree()["claim"], "the claim")
     finally:

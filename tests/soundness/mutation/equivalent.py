@@ -24,9 +24,6 @@ Function.ranges: high >= float(point.lower()) ==> high > float(point.lower())
 Function.ranges: float(point.lower()) ==> point.lower()
 Function.ranges: float(point.lower()) ==> float(point)
 Function.ranges: float(point.lower()) ==> float(point.upper())
--- The ends were moved outwards, and at the reach itself both enclosures hold.
-Function.ranges: low >= -self.reach ==> low > -self.reach
-Function.ranges: high <= self.reach ==> high < self.reach
 -- How finely zeros are isolated, and when the search gives up: sharpness and time.
 _turning_points: np.linspace(-reach, reach, 129) ==> np.linspace(-reach, reach, 130)
 _turning_points: np.linspace(-reach, reach, 129) ==> np.linspace(-reach, reach, 128)
@@ -44,7 +41,7 @@ derivative_bounds: index + 1 < len(chain) ==> index - 1 < len(chain)
 derivative_bounds: index + 1 < len(chain) ==> index < len(chain)
 derivative_bounds: index + 1 < len(chain) ==> 1 < len(chain)
 -- The ball slope * (value - centre) is symmetric about 0 up to its own rounding, which is outward.
-derivative_bounds: step.jet(centre)[0] + slope * (value - centre) ==> step.jet(centre)[0] - slope * (value - centre)
+derivative_bounds: middle + slope * (value - centre) ==> middle - slope * (value - centre)
 == _arrays
 -- Working bits of Arb: a matter of width.
 : PRECISION = 128 ==> PRECISION = 129
@@ -54,9 +51,14 @@ derivative_bounds: step.jet(centre)[0] + slope * (value - centre) ==> step.jet(c
 function: REACH / numbers['beta'] ==> REACH * numbers['beta']
 function: REACH / numbers['beta'] ==> REACH
 function: REACH / numbers['beta'] ==> numbers['beta']
--- Beyond the reach of sin its derivatives are enclosed by [-1, 1]: sharpness.
-function: Function(_sine, 16 * REACH, outside=arb(0, 1)) ==> Function(_sine, 17 * REACH, outside=arb(0, 1))
-function: Function(_sine, 16 * REACH, outside=arb(0, 1)) ==> Function(_sine, 15 * REACH, outside=arb(0, 1))
+-- Nothing, as often as one likes.
+_Sine.__post_init__: [np.empty(0, dtype=object)] * 3 ==> [np.empty(0, dtype=object)]
+_Sine.__post_init__: [np.empty(0, dtype=object)] * 3 ==> [np.empty(0, dtype=object)] * 4
+_Sine.__post_init__: [np.empty(0, dtype=object)] * 3 ==> [np.empty(0, dtype=object)] * 2
+-- One half is as far from a whole number as the other.
+_Sine.ranges: halves - arb(1) / 2 ==> halves + arb(1) / 2
+-- The values lie in [-1, 1], and both ends count alike.
+_Sine.ranges: hull(values[turns], full(1, arb(0, 1))) ==> full(1, arb(0, 1))
 -- No function here turns beyond 4, and gelu_tanh not beyond 3.2: a reach above that is time.
 function: REACH / 4 if operation['function'] == 'gelu_tanh' else REACH ==> REACH / 4
 function: REACH / 4 if operation['function'] == 'gelu_tanh' else REACH ==> 4 if operation['function'] == 'gelu_tanh' else REACH
@@ -100,7 +102,7 @@ _arrays: bytes(data[begin:end]) ==> data[begin:end]
 _arrays: position != len(data) ==> position < len(data)
 == _grammar
 -- Negative numbers were refused by the operand before.
-certificate: value == 0 and name not in MAY_BE_ZERO ==> value <= 0 and name not in MAY_BE_ZERO
+_claim: value == 0 and name not in MAY_BE_ZERO ==> value <= 0 and name not in MAY_BE_ZERO
 -- What is no string is not among the names either.
 _form: not isinstance(theorem, str) or theorem not in names ==> theorem not in names
 -- Stands for a parameter that is not there, and has to be positive.
@@ -114,26 +116,59 @@ _operations: numbers.get('beta', 1) ==> numbers.get('beta', 2)
 -- left does not exceed top.
 smallest_eigenvalue_lower: left == top ==> left >= top
 -- A matrix and its transpose have the same norm: time.
-norm_upper: matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T ==> matrix
-norm_upper: matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T ==> matrix.T
-norm_upper: matrix.shape[0] >= matrix.shape[1] ==> matrix.shape[0] > matrix.shape[1]
-norm_upper: matrix.shape[0] >= matrix.shape[1] ==> matrix.shape[0] < matrix.shape[1]
-norm_upper: matrix.shape[0] >= matrix.shape[1] ==> matrix.shape[1] >= matrix.shape[1]
-norm_upper: matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T ==> matrix if matrix.shape[0] >= matrix.shape[1] else matrix
--- The estimate and the factor are hints: any of them gives a bound.
-norm_upper: 1 + 2.0 ** (-30) ==> 1 + 2.0 ** (-31)
-norm_upper: np.rint(_cholesky(float(top) * np.eye(len(hint)) - hint)) ==> _cholesky(float(top) * np.eye(len(hint)) - hint)
-norm_upper: float(top) * np.eye(len(hint)) ==> top * np.eye(len(hint))
+_whole: hint.T @ hint if len(hint) > len(hint.T) else hint @ hint.T ==> hint.T @ hint
+_whole: hint.T @ hint if len(hint) > len(hint.T) else hint @ hint.T ==> hint @ hint.T
+_whole: len(hint) > len(hint.T) ==> len(hint) >= len(hint.T)
+_whole: len(hint) > len(hint.T) ==> len(hint) <= len(hint.T)
+_whole: len(hint) > len(hint.T) ==> len(hint) > len(hint)
+_whole_norm_upper: matrix if len(matrix) <= len(matrix.T) else matrix.T ==> matrix
+_whole_norm_upper: matrix if len(matrix) <= len(matrix.T) else matrix.T ==> matrix.T
+_whole_norm_upper: len(matrix) <= len(matrix.T) ==> len(matrix) < len(matrix.T)
+_whole_norm_upper: len(matrix) <= len(matrix.T) ==> len(matrix) > len(matrix.T)
+_whole_norm_upper: len(matrix) <= len(matrix.T) ==> len(matrix) <= len(matrix)
+_whole_norm_upper: matrix if len(matrix) <= len(matrix.T) else matrix.T ==> matrix if len(matrix) <= len(matrix.T) else matrix
+-- Sizes, estimates and factors are hints: any of them gives a bound.
+scaled_norms_upper: np.abs(approx(matrix)) ==> approx(matrix)
+_whole: 1.01 * abs(square) ** 0.5 ==> 2.02 * abs(square) ** 0.5
+_whole: abs(square) ** 0.5 ==> square ** 0.5
+_whole: int(np.frexp(1.01 * abs(square) ** 0.5)[1]) - 31 ==> int(np.frexp(1.01 * abs(square) ** 0.5)[1]) - 30
+_whole: np.rint(np.ldexp(hint, -surplus)) ==> np.ldexp(hint, -surplus)
+_whole_norm_upper: 1 + 2.0 ** (-30) ==> 1 + 2.0 ** (-31)
+_whole_norm_upper: 1 + 2.0 ** (-30) ==> 1 + 2.0 ** (-29)
+_whole_norm_upper: np.rint(_cholesky(spread.astype(np.float64))) ==> _cholesky(spread.astype(np.float64))
+-- Longer whole numbers make rows that are refused as too long.
+_whole: np.rint(np.ldexp(hint, -surplus)).clip(-2 ** 31, 2 ** 31) ==> np.rint(np.ldexp(hint, -surplus)).clip(-2 ** 32, 2 ** 31)
+_whole: np.rint(np.ldexp(hint, -surplus)).clip(-2 ** 31, 2 ** 31) ==> np.rint(np.ldexp(hint, -surplus)).clip(-2 ** 31, 2 ** 32)
+-- The first test keeps the second from wrapping around; with up to 2^21 columns or 32 bits it cannot.
+_gram: len(rows.T) < 2 ** 20 ==> len(rows.T) <= 2 ** 20
+_gram: len(rows.T) < 2 ** 20 ==> len(rows.T) < 2 ** 21
+_gram: len(rows.T) < 2 ** 20 ==> len(rows.T) < 2 ** 19
+_gram: rows.min() > -2 ** 31 ==> rows.min() >= -2 ** 31
+_gram: rows.min() > -2 ** 31 ==> rows.min() > -2 ** 32
+_gram: rows.max() < 2 ** 31 ==> rows.max() <= 2 ** 31
+_gram: rows.max() < 2 ** 31 ==> rows.max() < 2 ** 32
+-- More than rounding misses: sharpness.
+scaled_norms_upper: arb(int(np.count_nonzero(digits))).sqrt() / 2 ==> arb(int(np.count_nonzero(digits))).sqrt() * 2
+scaled_norms_upper: arb(int(np.count_nonzero(digits))).sqrt() / 2 ==> arb(int(np.count_nonzero(digits))).sqrt()
+scaled_norms_upper: arb(int(np.count_nonzero(digits))).sqrt() ==> arb(int(np.count_nonzero(digits)))
+scaled_norms_upper: arb(int(np.count_nonzero(digits))).sqrt() / 2 ==> arb(int(np.count_nonzero(digits))).sqrt() / 1
 -- Bits of the fixed-point numbers, which are rounded up at any size below 2^53.
-nonnegative_product_upper: 52 - int(np.frexp(matrix.max())[1]) ==> 53 - int(np.frexp(matrix.max())[1])
-nonnegative_product_upper: 52 - int(np.frexp(matrix.max())[1]) ==> 51 - int(np.frexp(matrix.max())[1])
--- A NumPy integer in the place of Python's.
-nonnegative_product_upper: int(np.frexp(matrix.max())[1]) ==> np.frexp(matrix.max())[1]
+scaled_norms_upper: _whole_above(floats_above(weights * scale), 31) ==> _whole_above(floats_above(weights * scale), 30)
+nonnegative_product_upper: _whole_above(left, 52) ==> _whole_above(left, 53)
+nonnegative_product_upper: _whole_above(left, 52) ==> _whole_above(left, 51)
+nonnegative_product_upper: _whole_above(floats_above(right), 52) ==> _whole_above(floats_above(right), 53)
+nonnegative_product_upper: _whole_above(floats_above(right), 52) ==> _whole_above(floats_above(right), 51)
+-- A number of NumPy in the place of one of Python or of Arb: the same.
+_whole: int(np.frexp(1.01 * abs(square) ** 0.5)[1]) ==> np.frexp(1.01 * abs(square) ** 0.5)[1]
+_whole: exact(digits) * unit ==> digits * unit
+_whole_norm_upper: float(np.linalg.eigvalsh(gram.astype(np.float64))[-1]) ==> np.linalg.eigvalsh(gram.astype(np.float64))[-1]
+_whole_norm_upper: int(min(max(0.0, hint), 2.0 ** 62)) ==> min(max(0.0, hint), 2.0 ** 62)
+_whole_above: int(np.frexp(numbers.max())[1]) ==> np.frexp(numbers.max())[1]
 -- An integer that is above the number all the same.
-nonnegative_product_upper: np.floor(np.ldexp(matrix, exponent)) ==> np.ldexp(matrix, exponent)
-nonnegative_product_upper: np.floor(np.ldexp(matrix, exponent)) ==> np.ceil(np.ldexp(matrix, exponent))
-nonnegative_product_upper: np.floor(np.ldexp(matrix, exponent)) ==> np.rint(np.ldexp(matrix, exponent))
-nonnegative_product_upper: np.floor(np.ldexp(matrix, exponent)) + 1 ==> np.floor(np.ldexp(matrix, exponent)) + 2
+_whole_above: np.floor(np.ldexp(numbers, exponent)) ==> np.ldexp(numbers, exponent)
+_whole_above: np.floor(np.ldexp(numbers, exponent)) ==> np.ceil(np.ldexp(numbers, exponent))
+_whole_above: np.floor(np.ldexp(numbers, exponent)) ==> np.rint(np.ldexp(numbers, exponent))
+_whole_above: np.floor(np.ldexp(numbers, exponent)) + 1 ==> np.floor(np.ldexp(numbers, exponent)) + 2
 -- The vector is a hint: any positive one gives a bound.
 perron_roots_upper: np.nan_to_num(x / x.max(axis=0), nan=1, posinf=1, neginf=1) ==> np.nan_to_num(x / x.max(axis=0), nan=2, posinf=1, neginf=1)
 perron_roots_upper: np.nan_to_num(x / x.max(axis=0), nan=1, posinf=1, neginf=1) ==> np.nan_to_num(x / x.max(axis=0), nan=1, posinf=2, neginf=1)
@@ -152,12 +187,15 @@ _fixed_point: np.rint(np.ldexp(hint, exponent)) ==> np.ldexp(hint, exponent)
 == _lipschitz
 -- The ball arb(0, radius) is symmetric.
 : centre + arb(0, radius) ==> centre - arb(0, radius)
--- The general way computes the same norm from an identity matrix: time.
-JacobianLipschitz._stack_norm: if set(weights) <= {a} ==> if False
-JacobianLipschitz._stack_norm: set(weights) <= {a} ==> set(weights) < {a}
--- Stands for an empty stack, which nobody asks for.
-JacobianLipschitz._stack_norm: (net.samples, 1) ==> (net.samples, 2)
-JacobianLipschitz._stack_norm: full((net.samples, 1), 0) ==> full((net.samples, 1), 1)
+-- Norms that nobody asks for, or that were known: time.
+JacobianLipschitz._from_stage: range(a + 1, last) ==> range(a - 1, last)
+JacobianLipschitz._from_stage: range(a + 1, last) ==> range(a, last)
+JacobianLipschitz._from_stage: range(a + 1, last) ==> range(1, last)
+JacobianLipschitz._from_stage: {('nu', b): self.curved(b) for b in range(a, last + 1) if self.curved(b) > [a]} ==> {('nu', b): self.curved(b) for b in range(a, last + 1)}
+JacobianLipschitz._from_stage: range(a, last + 1) ==> range(a, last + 2)
+JacobianLipschitz._from_stage: self.curved(b) > [a] ==> self.curved(b) >= [a]
+JacobianLipschitz._from_stage: net.samples if stages else 0 ==> net.samples
+JacobianLipschitz._from_stage: net.samples if stages else 0 ==> net.samples if stages else 1
 -- The entry of stage 0 keeps the place and is not read.
 _AtRadius.__init__: [self.net.d1[0]] ==> [self.net.d1[1]]
 -- True and False are the numbers 1 and 0.
@@ -192,7 +230,13 @@ _cross_entropy: math.copysign(1, smoothing) < 0 ==> math.copysign(1, smoothing) 
 == _network
 -- Arb takes the floats of NumPy as they are: the same numbers.
 Network.__init__: exact(np.eye(self.outputs)) ==> np.eye(self.outputs)
-Network.propagator: exact(np.eye(len(self.stages[a].weight))) ==> np.eye(len(self.stages[a].weight))
+Network.propagators: exact(np.eye(len(self.stages[a].weight))) ==> np.eye(len(self.stages[a].weight))
+-- The product with the identity is the matrix itself: time.
+Network.propagators: matmul(step, result[c - 1]) if c > a + 1 else step ==> matmul(step, result[c - 1])
+Network.propagators: matmul(step, result[c - 1]) if c > a + 1 else step ==> matmul(step, result[c - 1]) if c >= a + 1 else step
+Network.propagators: matmul(step, result[c - 1]) if c > a + 1 else step ==> matmul(step, result[c - 1]) if c > a - 1 else step
+Network.propagators: matmul(step, result[c - 1]) if c > a + 1 else step ==> matmul(step, result[c - 1]) if c > a else step
+Network.propagators: matmul(step, result[c - 1]) if c > a + 1 else step ==> matmul(step, result[c - 1]) if c > 1 else step
 -- NumPy reads every negative size as the one to be found out.
 Network.__init__: self.g[1].reshape(-1, len(stage.weight)) ==> self.g[1].reshape(-2, len(stage.weight))
 Network.__init__: flat.reshape(self.samples, self.directions, -1) ==> flat.reshape(self.samples, self.directions, -2)
@@ -202,14 +246,6 @@ Network._kernel_part: (len(grams), self.directions, -1, self.directions) ==> (le
 Network.__init__: (self.samples, 1) ==> (self.samples, 2)
 -- True and False are the numbers 1 and 0.
 Network.__init__: int(stage.trains_bias) ==> stage.trains_bias
--- c is not below a.
-Network.propagator: c == a ==> c <= a
--- The shortcut leaves out a product with the identity matrix.
-Network.propagator: step if c == a + 1 else matmul(step, self.propagator(i, c - 1, a)) ==> matmul(step, self.propagator(i, c - 1, a))
-Network.propagator: step if c == a + 1 else matmul(step, self.propagator(i, c - 1, a)) ==> step if c <= a + 1 else matmul(step, self.propagator(i, c - 1, a))
-Network.propagator: step if c == a + 1 else matmul(step, self.propagator(i, c - 1, a)) ==> step if c == a - 1 else matmul(step, self.propagator(i, c - 1, a))
-Network.propagator: step if c == a + 1 else matmul(step, self.propagator(i, c - 1, a)) ==> step if c == a else matmul(step, self.propagator(i, c - 1, a))
-Network.propagator: step if c == a + 1 else matmul(step, self.propagator(i, c - 1, a)) ==> step if c == 1 else matmul(step, self.propagator(i, c - 1, a))
 -- Blocks of another size, or entries that are computed twice: the same kernel.
 Network.kernel: 300 ==> 301
 Network.kernel: 300 ==> 299
