@@ -209,7 +209,7 @@ BODIES: dict[str, str] = {
     "traced": "return torch.jit.trace(network(), X), X, y",
     "parallel": "return nn.DataParallel(network()), X, y",
     "compiled": "return torch.compile(network()), X, y",
-    "deep": "layers = [m for _ in range(60) for m in (nn.Linear(3, 3), nn.Tanh())]; "
+    "deep": "layers = [m for _ in range(30) for m in (nn.Linear(3, 3), nn.Tanh())]; "
             "return nn.Sequential(*layers).double(), X, X",
     "nested_deep": "model = network()\n    for _ in range(300):\n"
                    "        model = nn.Sequential(model)\n    return model, X, y",
