@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -60,14 +61,18 @@ def confirm(record: Record, certificate: Certificate, *words: object) -> bool:
     if verdict is None:
         return False
     record.counts[verdict.verdict] += 1
-    if verdict.verdict == "incomplete" and _explained(certificate, verdict.reason):
-        record.counts["incomplete, two functions in a row"] += 1
-        return False
+    if verdict.verdict == "incomplete":
+        if _composed_beta(certificate, verdict.reason):
+            record.counts["incomplete, two functions in a row"] += 1
+            return False
+        if _extreme(certificate, words):
+            record.counts["incomplete, extreme scale"] += 1
+            return False
     record.check(verdict.verdict == "valid", *words, verdict.verdict, verdict.reason)
     return bool(verdict.verdict == "valid")
 
 
-def _explained(certificate: Certificate, reason: str) -> bool:
+def _composed_beta(certificate: Certificate, reason: str) -> bool:
     """Whether only beta is in doubt, in a chain with two functions in a row.
 
     Enclosures of composed functions differ by more than talweg's padding of 1e-6, on either side.
@@ -79,6 +84,23 @@ def _explained(certificate: Certificate, reason: str) -> bool:
     composed = any(one and two for one, two in itertools.pairwise(entrywise))
     doubts = [part.strip() for part in reason.split(";")]
     return composed and all("jacobian_lipschitz_upper".startswith(part[:24]) for part in doubts)
+
+
+def _extreme(certificate: Certificate, words: tuple[object, ...]) -> bool:
+    """Whether inputs or the last layer were scaled by 10^6 or more, or a claim is beyond 10^12.
+
+    There 128 bits do not resolve what double precision with its exponents does: 1 - tanh^2 of a
+    saturated unit is at least 2^-127 for the checker, and may be 10^-200.
+    """
+    scales = re.findall(r"times 2\^-?(\d+)|times 1e\+?-?(\d+)", " ".join(map(str, words)))
+    if any(int(two or 0) >= 20 or int(ten or 0) >= 6 for two, ten in scales):
+        return True
+    if certificate.document is None:
+        return False
+    claims = dict(certificate.document.body["claims"])
+    pairs = claims.pop("jacobian_lipschitz_upper")
+    numbers = map(float.fromhex, (*claims.values(), *itertools.chain(*pairs)))
+    return any(x != 0 and not 1e-12 <= x <= 1e12 for x in numbers)
 
 
 def status(record: Record, certificate: Certificate | None) -> bool:
@@ -257,7 +279,7 @@ def _shard(
 
 
 SHARDS = (
-    _shard("checker", certificates, 10_000),
+    _shard("checker", certificates, 5_000),
     _shard("attacks", attacks, 20_000),
     _shard("threads", threads, 2_000),
     _shard("storage", storage, 3_000),
