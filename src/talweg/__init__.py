@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from talweg._measurement import Measurement
     from talweg.certificate import Certificate, certify
     from talweg.falsification import Falsification, falsify
-    from talweg.monitor import Monitor
+    from talweg.monitor import Finding, Monitor, diagnose
     from talweg.network import tangent_kernel
 
 __version__ = "0.1.0"
@@ -41,6 +41,7 @@ __all__ = [
     "Certificate",
     "CertificateFileError",
     "Falsification",
+    "Finding",
     "InputError",
     "Measurement",
     "MissingDependencyError",
@@ -52,6 +53,7 @@ __all__ = [
     "UnsupportedModelError",
     "__version__",
     "certify",
+    "diagnose",
     "falsify",
     "init",
     "measure",
@@ -66,9 +68,11 @@ __all__ = [
 _LAZY: dict[str, str | None] = {
     "Certificate": "talweg.certificate",
     "Falsification": "talweg.falsification",
+    "Finding": "talweg.monitor",
     "Measurement": "talweg._measurement",
     "Monitor": "talweg.monitor",
     "certify": "talweg.certificate",
+    "diagnose": "talweg.monitor",
     "falsify": "talweg.falsification",
     "init": None,
     "measure": "talweg._measure",

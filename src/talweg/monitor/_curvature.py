@@ -13,6 +13,7 @@ Source: E3, E5; Cohen et al. 2021 and 2022 for the limits of momentum and Adam.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -86,6 +87,8 @@ def extremes(product: Product, like: Tensor, steps: int, seed: int = 0) -> Extre
                 image = image - (image @ b) * b
         beta = float(image.norm())
         betas.append(beta)
+        if not math.isfinite(alphas[-1] + beta):
+            return Extremes(math.nan, math.nan, math.nan, math.nan, len(alphas))
         if not beta > 1e-6 * max(map(abs, alphas)):
             break
         q = image / beta

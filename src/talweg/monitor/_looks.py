@@ -136,7 +136,8 @@ def look_at_curvature(
     """Stability of the optimiser's step, and the sign of the curvature, on a part of the batch.
 
     ``stability`` is the largest eigenvalue as the optimiser sees it, divided by its limit: above 1
-    the step is unstable on the local quadratic.
+    the step is unstable on the local quadratic. ``gradient_scaled`` is |S^{1/2} g|^2 over the same
+    limit, g the gradient of ``curvature_loss``, the loss on those samples.
     """
     size = batch_size(batch)
     part = _slice(batch, 0, min(size, samples))
@@ -157,6 +158,9 @@ def look_at_curvature(
             "negative_error": ends.smallest_error / operator.limit,
             "limit": operator.limit,
             "rates": list(operator.rates),
+            "noise_step": operator.noise_step,
+            "gradient_scaled": float(operator.scaled(gradient).square().sum()) / operator.limit,
+            "curvature_loss": float(value.detach()),
             "known_optimizer": operator.known,
         }
         if operator.uniform is not None:
@@ -170,7 +174,7 @@ def _positive(root: Tensor | float) -> bool:
 
 
 def look_at_units(model: nn.Module, loss: Loss, batch: Any) -> Row:
-    """Shares of dead and of saturated units, by activation module.
+    """Shares of dead and of saturated units, by activation module, and the sizes of layer outputs.
 
     A unit of a ReLU is dead if its output is 0 for the whole batch; one of tanh or sigmoid is
     saturated if it lies within 1 % of its range from an end for 95 % of the batch.
@@ -194,19 +198,31 @@ def look_at_units(model: nn.Module, loss: Loss, batch: Any) -> Row:
 
         return hook
 
+    def measure(name: str) -> Any:
+        def hook(_: nn.Module, inputs: Any, output: Tensor) -> None:
+            del inputs
+            sizes[name] = float(output.detach().square().mean().sqrt())
+
+        return hook
+
+    sizes: dict[str, float] = {}
     kinds = (*DYING, nn.Tanh, nn.Sigmoid)
-    watched = [(n, module) for n, module in plain(model).named_modules() if type(module) in kinds]
+    modules = list(plain(model).named_modules())
+    watched = [(n, module) for n, module in modules if type(module) in kinds]
+    layers = [(n, module) for n, module in modules if isinstance(module, LAYERS)]
     handles = [module.register_forward_hook(watch(name, module)) for name, module in watched]
+    handles += [module.register_forward_hook(measure(name)) for name, module in layers]
     try:
         with undisturbed(model) as replica, torch.no_grad():
             replica.loss(loss, batch)
     finally:
         for handle in handles:
             handle.remove()
-    return {"units": found}
+    return {"units": found, "output_sizes": sizes}
 
 
 DYING: tuple[type[nn.Module], ...] = (nn.ReLU, nn.ReLU6)
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def _standard_error(values: Sequence[float]) -> float:

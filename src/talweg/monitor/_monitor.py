@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,10 @@ from torch import Tensor, nn
 
 from talweg._errors import InputError
 from talweg.monitor._budget import Budget
+from talweg.monitor._data import inspect_data
+from talweg.monitor._finding import Finding
+from talweg.monitor._findings import findings
+from talweg.monitor._history import History
 from talweg.monitor._looks import (
     batch_size,
     look_at_curvature,
@@ -20,6 +24,7 @@ from talweg.monitor._looks import (
     look_at_units,
 )
 from talweg.monitor._records import RecordFile
+from talweg.monitor._structure import inspect_model
 from talweg.monitor._undisturbed import Loss, plain
 
 KINDS = {"gradient": 0.5, "curvature": 0.3, "units": 0.1, "updates": 0.1}
@@ -179,6 +184,16 @@ class Monitor:
     def overhead(self) -> float:
         """Seconds that measuring took per second of everything else."""
         return self.budget.overhead
+
+    def findings(self, data: Iterable[Any] | None = None) -> tuple[Finding, ...]:
+        """What limits the run so far, by evidence; see `diagnose`.
+
+        Args:
+            data: Batches of inputs and targets, read once: for findings about the data.
+        """
+        facts = inspect_data(data) if data is not None else None
+        model = inspect_model(self.model, self.optimizer)
+        return findings(History(tuple(self.rows), self.f_star), model, facts)
 
     def _look(self, kind: str, batch: Any) -> Row:
         if kind == "gradient":

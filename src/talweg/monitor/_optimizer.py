@@ -39,6 +39,7 @@ class StepOperator:
         sizes: Per parameter, its number of entries.
         name: Of the optimiser.
         known: False for an optimiser whose limit is not known here; then plain steps are assumed.
+        momentum: Largest momentum of plain steps, 0 for Adam.
     """
 
     limit: float
@@ -48,6 +49,24 @@ class StepOperator:
     sizes: list[int]
     name: str
     known: bool
+    momentum: float = 0.0
+
+    @property
+    def noise_step(self) -> float:
+        """The step e for which noise of variance s^2 holds a loss e s^2 / 4 above its minimum.
+
+        S / (1 - momentum), averaged over the entries; for Adam weighted by 1/S^2, to which the
+        noise of an entry is proportional where noise fills the second moments.
+        """
+        pieces = [root if isinstance(root, Tensor) else torch.full((size,), root)
+                  for root, size in zip(self.roots, self.sizes, strict=True)]  # fmt: skip
+        steps = torch.cat([piece.reshape(-1).double().cpu() for piece in pieces]).square()
+        steps = steps[steps > 0]
+        if not len(steps):
+            return 0.0
+        if self.name in ADAM:
+            return float(steps.reciprocal().sum() / steps.reciprocal().square().sum())
+        return float(steps.mean()) / (1 - self.momentum)
 
     @property
     def uniform(self) -> float | None:
@@ -101,6 +120,7 @@ def step_operator(
     roots: list[Tensor | float] = []
     decay: list[float] = []
     limits: list[float] = []
+    momenta = [0.0]
     for p in parameters:
         group = groups.get(id(p))
         lr = float(group["lr"]) if group is not None else 0.0  # not trained by this optimiser
@@ -117,6 +137,7 @@ def step_operator(
             roots.append(math.sqrt(max(lr, 0.0)))
             momentum = float(group.get("momentum", 0.0) or 0.0)
             nesterov = bool(group.get("nesterov", False))
+            momenta.append(min(momentum, 0.999))
             limits.append(2 * (1 + momentum) / (1 + 2 * momentum * nesterov))
             decay.append(float(group.get("weight_decay", 0.0) or 0.0))
     rates = tuple(sorted({float(group["lr"]) for group in optimizer.param_groups}))
@@ -128,6 +149,7 @@ def step_operator(
         sizes=[p.numel() for p in parameters],
         name=kind,
         known=kind in (*ADAM, "SGD"),
+        momentum=max(momenta),
     )
 
 

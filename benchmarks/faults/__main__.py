@@ -1,0 +1,186 @@
+"""Runs the bench and prints the confusion table.
+
+Every healthy set-up is tuned first: of five learning rates the one with the smallest final loss. A
+planted fault counts only where it hurts: where the final loss is at least twice the healthy one
+(1.2 times and 0.1 of the starting loss, where noise or labels keep it from zero). The repair
+changes what the first finding says and nothing else, and trains twice as long; it has worked where
+the loss comes down to 1.5 times the healthy one, or a tenth of the starting loss above it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import torch
+from benchmarks.faults.families import DEPTH, Shape
+from benchmarks.faults.planted import FAULTS, followed
+from benchmarks.faults.tasks import DEV, TEST
+from benchmarks.faults.training import Setup, clean_loss, train, watch
+from rich.console import Console
+from rich.table import Table
+
+RATES = (0.03, 0.1, 0.3, 1.0, 3.0)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Where a set-up comes from."""
+
+    half: str
+    family: str
+    task: str
+    optimizer: str
+    width: int
+    activation: str
+    seed: int
+
+
+@cache
+def _task(half: str, family: str, name: str):
+    return {"dev": DEV, "test": TEST}[half][family][name]()
+
+
+@cache
+def healthy(case: Case) -> tuple[Setup, float, float]:
+    """The tuned set-up, the loss at its start and at its end."""
+    shape = Shape(case.width, DEPTH[case.family], case.activation)
+    task = _task(case.half, case.family, case.task)
+    first = Setup(case.family, task, shape, case.optimizer, RATES[0], case.seed)
+    losses = {lr: train(replace(first, lr=lr)) for lr in RATES}
+    best = min(RATES, key=lambda lr: losses[lr])
+    setup = replace(first, lr=best)
+    return setup, clean_loss(setup, setup.build()[0]), losses[best]
+
+
+def run(job: tuple[Case, str, bool]) -> dict[str, object]:
+    """One run: a healthy one where the fault is ""."""
+    case, fault, repair = job
+    torch.set_num_threads(1)
+    setup, start, end = healthy(case)
+    found: dict[str, object] = {"case": case.__dict__, "fault": fault, "start": start, "end": end}
+    if not fault:
+        findings, loss = watch(setup)
+        return found | {"kinds": [(f.kind, round(f.certainty, 3)) for f in findings],
+                        "loss": loss, "words": [str(f) for f in findings]}  # fmt: skip
+    broken = FAULTS[fault].plant(setup)
+    if broken is None:
+        return found | {"skipped": "does not exist here"}
+    findings, loss = watch(broken)
+    units = start / max(clean_loss(broken, broken.build()[0]), 1e-30) if "targets" in fault else 1.0
+    found |= {"kinds": [(f.kind, round(f.certainty, 3)) for f in findings], "loss": loss * units,
+              "words": [str(f) for f in findings]}  # fmt: skip
+    if not (loss * units > 2 * end or loss * units > 1.2 * end + 0.1 * (start - end)):
+        return found | {"skipped": "does not hurt"}
+    if repair and FAULTS[fault].repairable:
+        fixed = replace(followed(broken, findings[0]), steps=2 * broken.steps)
+        after = train(fixed)
+        found |= {"repaired": after, "works": after <= max(1.5 * end, end + 0.1 * (start - end))}
+    return found
+
+
+def jobs(half: str, quick: bool, repair: bool) -> Iterator[tuple[Case, str, bool]]:
+    """The runs of one half."""
+    tasks = {"dev": DEV, "test": TEST}[half]
+    optimizers = {
+        "dev": ("SGD", "momentum", "Adam"),
+        "test": ("SGD", "Nesterov", "Adam", "AdamW"),
+    }[half]
+        ("SGD", "momentum", "Adam") if half == "dev" else ("SGD", "Nesterov", "Adam", "AdamW")
+    )
+    widths = {"dev": (32,), "test": (24, 64)}[half]
+    seeds = range(1) if quick else range({"dev": 2, "test": 4}[half])
+    for family in tasks:
+        for task in tasks[family]:
+            for optimizer in optimizers:
+                for width in widths:
+                    for seed in seeds:
+                        own = seed if half == "dev" else 100 + seed
+                        activation = ("relu", "tanh")[(seed + widths.index(width)) % 2]
+                        if family == "transformer" and activation == "tanh":
+                            activation = "gelu"
+                        case = Case(half, family, task, optimizer, width, activation, own)
+                        yield case, "", repair
+                        if half == "test" and seed >= 1:
+                            continue
+                        for fault in FAULTS:
+                            yield case, fault, repair
+
+
+def main() -> int:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--half", choices=("dev", "test"), default="test")
+    parser.add_argument("--quick", action="store_true", help="one seed")
+    parser.add_argument("--no-repair", action="store_true")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--fault", default=None, help="only this one ('' for healthy runs)")
+    parser.add_argument("--family", default=None)
+    parser.add_argument("--out", type=Path, default=None, help="JSON lines, one per run")
+    chosen = parser.parse_args()
+    todo = [
+        job
+        for job in jobs(chosen.half, chosen.quick, not chosen.no_repair)
+        if chosen.fault in (None, job[1]) and chosen.family in (None, job[0].family)
+    ]
+    begun = time.perf_counter()
+    with ProcessPoolExecutor(chosen.workers) as pool:
+        results = []
+        for result in pool.map(run, todo, chunksize=20):
+            results.append(result)
+            if sys.stderr.isatty():
+                print(f"\r{len(results)}/{len(todo)}", end="", file=sys.stderr)
+    if chosen.out is not None:
+        chosen.out.write_text("".join(json.dumps(r) + "\n" for r in results))
+    show(results)
+    print(f"{len(results)} runs, {time.perf_counter() - begun:.0f} s")
+    return 0
+
+
+def show(results: list[dict[str, object]]) -> None:
+    """The table of faults, and the counts."""
+    console = Console(width=170)
+    table = Table(
+        "planted", "looked for", "runs", "first", "first two", "repaired", "first finding otherwise"
+    )
+    rows = defaultdict(list)
+    for result in results:
+        rows[result["fault"]].append(result)
+    total = Counter()
+    for fault in FAULTS:
+        hurt = [r for r in rows[fault] if "skipped" not in r]
+        kind = FAULTS[fault].kind
+        first = sum(r["kinds"][0][0] == kind for r in hurt)
+        two = sum(kind in [k for k, _ in r["kinds"][:2]] for r in hurt)
+        tried = [r for r in hurt if "works" in r]
+        works = sum(r["works"] for r in tried)
+        others = Counter(r["kinds"][0][0] for r in hurt if r["kinds"][0][0] != kind)
+        total.update(runs=len(hurt), first=first, two=two, tried=len(tried), works=works,
+                     skipped=len(rows[fault]) - len(hurt))  # fmt: skip
+        table.add_row(fault, kind, str(len(hurt)), str(first), str(two), f"{works}/{len(tried)}",
+                      ", ".join(f"{k} {c}" for k, c in others.most_common()))  # fmt: skip
+    console.print(table)
+    fine = rows[""]
+    alarms = [r for r in fine if r["kinds"][0][0] not in ("converging", "unsure")]
+    kinds = Counter(r["kinds"][0][0] for r in fine)
+    for words, part, whole in (
+        ("planted cause first", total["first"], total["runs"]),
+        ("among the first two", total["two"], total["runs"]),
+        ("repaired by the first finding", total["works"], total["tried"]),
+        ("false alarms on healthy runs", len(alarms), len(fine)),
+    ):
+        if whole:
+            print(f"{words}: {part}/{whole} = {part / whole:.1%}")
+    print(f"{total['skipped']} faults did not exist or did not hurt; healthy: {dict(kinds)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""Data sets of the bench: those of the development half, and others for the score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn import datasets
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Task:
+    """Inputs of size one, and labels or targets of size one.
+
+    Attributes:
+        X: ``(n, ...)`` float32.
+        y: ``(n,)`` int64 labels, or ``(n, 1)`` float32 targets.
+    """
+
+    X: Tensor
+    y: Tensor
+
+    @property
+    def labels(self) -> bool:
+        """Whether targets are labels."""
+        return not self.y.is_floating_point()
+
+    @property
+    def outputs(self) -> int:
+        """Outputs that a network needs."""
+        return int(self.y.max()) + 1 if self.labels else 1
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy or mean squared error."""
+        return F.cross_entropy(outputs, targets) if self.labels else F.mse_loss(outputs, targets)
+
+
+def _task(X: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> Task:
+    X = (X - X.mean(0)) / np.maximum(X.std(0), 0.3 * X.std())
+    inputs = torch.tensor(X, dtype=torch.float32).reshape(len(X), *shape)
+    if y.dtype.kind in "iu":
+        return Task(inputs, torch.tensor(y, dtype=torch.int64))
+    return Task(inputs, torch.tensor((y - y.mean()) / y.std(), dtype=torch.float32)[:, None])
+
+
+def _digits(shape: tuple[int, ...], *, moments: bool) -> Task:
+    X, y = datasets.load_digits(return_X_y=True)
+    if moments:  # how far the ink lies from the middle, a smooth function
+        place = np.arange(8) - 3.5
+        ink = X.reshape(-1, 8, 8)
+        y = np.einsum("nij,i,j->n", ink, place, place) / X.sum(1)
+    return _task(X[:1000], y[:1000], shape)
+
+
+def _table(name: str, shape: tuple[int, ...]) -> Task:
+    X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    X = (X - X.mean(0)) / X.std(0)
+    return _task(X, y, shape)
+
+
+def _teacher(shape: tuple[int, ...], seed: int) -> Task:
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((800, int(np.prod(shape))))
+    a, b = rng.standard_normal((2, X.shape[1])) / X.shape[1] ** 0.5
+    return _task(X, np.sin(2 * X @ a) + (X @ b) ** 2 / 2, shape)
+
+
+def _patches(*, regression: bool) -> Task:
+    """8x8 patches of two photographs: which one, or how bright the middle is beside the rim."""
+    rng = np.random.default_rng(5)
+    patches, label = [], []
+    for index, name in enumerate(("china.jpg", "flower.jpg")):
+        image = datasets.load_sample_image(name) / 255.0
+        for _ in range(500):
+            i, j = rng.integers(0, 400), rng.integers(0, 600)
+            patches.append(image[i : i + 8, j : j + 8].transpose(2, 0, 1))
+            label.append(index)
+    X = np.array(patches)
+    y = np.array(label)
+    if regression:
+        grey = X.mean(1)
+        y = grey[:, 2:6, 2:6].mean((1, 2)) - grey.mean((1, 2))
+    return _task(X, y, (3, 8, 8))
+
+
+def _sequences(*, regression: bool) -> Task:
+    """Ten tokens of six numbers: which of two directions is stronger, or a product of means."""
+    rng = np.random.default_rng(7)
+    X = rng.standard_normal((900, 10, 6))
+    a, b = rng.standard_normal((2, 6))
+    one, two = np.maximum(X @ a, 0).mean(1), np.maximum(X @ b, 0).mean(1)
+    y = one * two if regression else (one / one.mean() > two / two.mean()).astype(np.int64)
+    return _task(X.reshape(900, 60), y, (10, 6))
+
+
+DEV = {
+    "MLP": {"digits": lambda: _digits((64,), moments=False),
+            "moment": lambda: _digits((64,), moments=True)},
+    "ConvNet": {"digits": lambda: _digits((1, 8, 8), moments=False),
+                "moment": lambda: _digits((1, 8, 8), moments=True)},
+    "transformer": {"digits": lambda: _digits((8, 8), moments=False),
+                    "moment": lambda: _digits((8, 8), moments=True)},
+}  # fmt: skip
+TEST = {
+    "MLP": {"breast cancer": lambda: _table("breast_cancer", (30,)),
+            "teacher": lambda: _teacher((20,), 3)},
+    "ConvNet": {"patches": lambda: _patches(regression=False),
+                "brightness": lambda: _patches(regression=True)},
+    "transformer": {"directions": lambda: _sequences(regression=False),
+                    "product": lambda: _sequences(regression=True)},
+}  # fmt: skip

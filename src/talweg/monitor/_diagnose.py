@@ -1,0 +1,93 @@
+"""Diagnose a training that is set up: watch a copy of it for a while, and say what limits it."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from talweg._errors import InputError
+from talweg.monitor._data import inspect_data
+from talweg.monitor._finding import Finding
+from talweg.monitor._findings import findings
+from talweg.monitor._history import History
+from talweg.monitor._monitor import Monitor, Row
+from talweg.monitor._structure import inspect_model
+from talweg.monitor._undisturbed import Loss
+
+LOOKS = 40  # at the gradient in one trial; half as many at curvature
+
+
+def diagnose(
+    model: nn.Module,
+    loader: Iterable[Any],
+    loss_fn: Callable[..., Tensor] | None,
+    optimizer: torch.optim.Optimizer,
+    *,
+    steps: int = 400,
+    loss_of: Loss | None = None,
+    f_star: float = 0.0,
+    progress: Callable[[int, Row], None] | None = None,
+) -> tuple[Finding, ...]:
+    """What limits this training, from the present weights on, by evidence.
+
+    A copy of the model and the optimiser is trained for `steps` steps with a Monitor; the
+    originals and torch's generators are left as they are. Nothing here is a proof.
+
+    Source: E5.
+
+    Args:
+        model: The model, at the start of the training or in its middle.
+        loader: Batches ``(inputs, targets)``, iterated as often as needed.
+        loss_fn: ``loss_fn(outputs, targets)`` -> mean loss.
+        optimizer: The optimiser of the model's parameters.
+        steps: Length of the trial.
+        loss_of: As of Monitor; then `loss_fn` is None.
+        f_star: A lower bound of the loss.
+        progress: Called with the step and its row after every look.
+
+    Returns:
+        Findings, the likeliest cause first; never empty.
+
+    Raises:
+        InputError: no batch, fewer than 10 steps, or what Monitor does not accept.
+    """
+    if steps < 10:
+        raise InputError(
+            f"steps of diagnose: at least 10 are required; got {steps}; allow a longer trial"
+        )
+    own_model, own_optimizer = copy.deepcopy((model, optimizer))
+    period = max(1, steps // LOOKS)
+    every = {"gradient": period, "curvature": 2 * period, "units": 4 * period, "updates": 0}
+    with torch.random.fork_rng():
+        facts = inspect_data(loader)
+        with Monitor(
+            own_model, own_optimizer, loss_fn, loss_of=loss_of, f_star=f_star, every=every
+        ) as monitor:
+            for step, batch in enumerate(itertools.islice(_endless(loader), steps)):
+                row = monitor.step(batch)
+                own_optimizer.zero_grad()
+                torch.autograd.backward(monitor.loss(own_model, batch))
+                own_optimizer.step()
+                if progress is not None and row is not None:
+                    progress(step, row)
+    history = History(tuple(monitor.rows), f_star)
+    return findings(history, inspect_model(own_model, own_optimizer), facts)
+
+
+def _endless(loader: Iterable[Any]) -> Iterator[Any]:
+    """Epoch after epoch."""
+    while True:
+        empty = True
+        for batch in loader:
+            empty = False
+            yield batch
+        if empty:
+            raise InputError(
+                "loader of diagnose: at least one batch is required each time it is iterated; got "
+                "none; pass a list or a DataLoader, not a generator"
+            )

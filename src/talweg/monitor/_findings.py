@@ -1,0 +1,38 @@
+"""All rules on one run, ranked."""
+
+from __future__ import annotations
+
+from talweg.monitor._data import DataFacts
+from talweg.monitor._finding import Finding, ranked
+from talweg.monitor._history import History
+from talweg.monitor._rules_facts import data_rules, state_rules, structure_rules
+from talweg.monitor._rules_run import run_rules
+from talweg.monitor._structure import ModelFacts
+
+
+def findings(history: History, model: ModelFacts, data: DataFacts | None) -> tuple[Finding, ...]:
+    """What limits the run, by evidence; "unsure" stands first where nothing is likely.
+
+    Args:
+        history: The rows of the run.
+        model: The model as it stands now.
+        data: What is known of the data.
+    """
+    found = [*structure_rules(history, model), *state_rules(history, model)]
+    if data is not None:
+        found += data_rules(history, data)
+    found += run_rules(history, model, data)
+    if not any(finding.certainty >= 0.5 for finding in found):
+        found.append(
+            Finding(
+                "unsure",
+                0.5,
+                f"{len(history.losses)} looks at the loss over {history.steps} steps, "
+                f"{history.left:.0%} of it is left, and no rule applies",
+                "E5",
+                "Watch for longer, or measure the gradient and the curvature more often.",
+            )
+        )
+    # Two rules may tell of one thing, from its cause and from its effect: the surer one stays.
+    best = {f.kind: f for f in sorted(found, key=lambda f: f.certainty)}
+    return ranked(list(best.values()))

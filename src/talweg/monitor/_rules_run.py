@@ -1,0 +1,148 @@
+"""Rules about how a run goes: its step against the stability limit, noise, saddles, stationarity.
+
+At a stationary state of SGD near a minimum, with small steps and independent noise of variance s^2
+per step, each direction of curvature lambda carries eta s_i^2 / (2 lambda) of variance, so the loss
+stands eta s^2 / 4 above the minimum whatever the curvatures are. (E2's floor eta L s^2 / (2 mu) is
+the bound for the worst case.) With momentum b the step counts as eta / (1 - b).
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator
+
+from talweg.monitor._data import DataFacts
+from talweg.monitor._finding import Finding
+from talweg.monitor._history import History
+from talweg.monitor._structure import ModelFacts
+
+UNSTABLE = 1.5  # of the limit; at its edge full-batch training sits happily
+SLOW = 0.05  # of the limit
+STUCK = 0.8  # share of the loss that is left
+LEVEL = 0.003  # of |g|^2 / (2 (f - f*)) over the largest curvature: the PL ratio over L
+FLOOR = 0.02  # of the loss: what a smaller step must promise to take off
+AIM = 0.5  # of the limit: what a suggested step would have
+
+
+def run_rules(history: History, model: ModelFacts, data: DataFacts | None) -> Iterator[Finding]:
+    """Findings from the rows of a run."""
+    if len(history.losses) < 3:
+        return
+    early, late = (find("stability", history.curvatures) for find in (history.early, history.late))
+    trend = history.trend()
+    fall = -trend.slope * history.steps / 2 if trend is not None else math.nan
+    flat = trend is not None and fall < max(0.1, 2 * trend.error * history.steps / 2)
+    if history.diverged:
+        yield _too_large(history, max(_or(early, 0), _or(_last_finite(history), 0)), True)
+        return
+    peak = max(loss for _, loss in history.losses)
+    thrown = early > 2 * UNSTABLE or peak > 3 * history.start
+    if (late > UNSTABLE and (flat or history.left > STUCK)) or (thrown and history.left > 0.5):
+        yield _too_large(history, max(_or(early, 0), _or(late, 0)), False)
+    negative = -history.late("negative", history.curvatures)
+    noise = _noise(history)
+    bent = negative > 0.2 * max(late, 0.0) and negative > 0
+    saddle = flat and history.left > STUCK and bent and _steepness(history) < LEVEL
+    if saddle:
+        yield Finding(
+            "saddle", 0.8,
+            f"the loss stands still at {history.end:.3g} and the most negative curvature is "
+            f"{negative / max(late, negative):.2g} of the largest", "E3",
+            "Add noise of the usual initialisation's size to the weights, or start again from "
+            "larger ones.", {"reinitialize": [], "perturb": True}, {"negative": negative},
+        )  # fmt: skip
+    floor = _floor(history)
+    drowned = flat and noise > 2 and floor > FLOOR * (history.end - history.f_star)
+    if drowned and not saddle:
+        yield Finding(
+            "noise_floor", 0.85 if history.left > 0.1 else 0.45,
+            f"the loss stands still at {history.end:.3g}; the noise of a batch is {noise:.2g} "
+            f"times the squared gradient and holds the loss about {floor:.2g} above its minimum",
+            "E2",
+            "Divide the step by 10, or multiply the batch by 10: the noise floor falls as much.",
+            {"lr_factor": 0.1}, {"noise_to_signal": noise, "floor": floor},
+        )  # fmt: skip
+    residuals = data.samples * data.outputs if data is not None else 0
+    if model.parameters < residuals and history.left > 0.02 and (flat or fall < 0.3):
+        yield Finding(
+            "rank_deficient", 0.7 if 4 * model.parameters < residuals and not thrown else 0.45,
+            f"the loss stands still at {history.end:.3g}, and {model.parameters} parameters face "
+            f"{residuals} residuals: the tangent kernel is singular", "T11",
+            "Widen the network until the parameters outnumber the residuals, or accept that the "
+            "loss has a positive minimum.", {"widen": residuals / max(1, model.parameters)},
+            {"parameters": model.parameters, "residuals": residuals},
+        )  # fmt: skip
+    if late < SLOW and history.left > 0.5 and not (saddle or thrown or drowned):
+        factor = AIM / max(late, 1e-6)
+        yield Finding(
+            "step_too_small", 0.75,
+            f"the step is {late:.2g} of the stability limit, and {history.left:.0%} of the loss is "
+            f"left after {history.steps} steps", "E1",
+            f"Multiply the step by up to {factor:.2g}: the rate grows as much.",
+            {"lr_factor": factor}, {"stability": late},
+        )  # fmt: skip
+    if (fall > 0.1 and history.left < 0.9) or history.left < 0.3:
+        yield Finding(
+            "converging", 0.6,
+            f"{history.left:.2%} of the loss is left after {history.steps} steps"
+            + (f"; it falls by a factor e every {1 / -trend.slope:.3g} steps"
+               if trend is not None and not flat else ""), "E1",
+            "Go on.", {}, {"left": history.left},
+        )  # fmt: skip
+
+
+def _too_large(history: History, stability: float, diverged: bool) -> Finding:
+    rates = history.curvatures[0].get("rates", []) if history.curvatures else []
+    factor = min(0.3, AIM / stability) if stability > AIM else 0.1
+    step = f"the step {max(rates):.3g}" if rates else "the step"
+    seen = f"{step} is {stability:.3g} times the stability limit" if stability > 1 else (
+        f"{step} is {stability:.3g} of the limit where it was measured"
+    )  # fmt: skip
+    what = "the loss diverges" if diverged else "the loss does not fall"
+    below = f" (below {factor * max(rates):.3g})" if rates else ""
+    return Finding(
+        "step_too_large", 0.9 if diverged and stability > 1 else 0.75, f"{what}: {seen}", "E1",
+        f"Multiply the step by {factor:.2g}{below}.", {"lr_factor": factor},
+        {"stability": stability},
+    )  # fmt: skip
+
+
+def _noise(history: History) -> float:
+    """Noise of a batch over the squared gradient, late in the run; inf where no signal is left."""
+    square = history.late("gradient_squared", history.gradients)
+    noise = history.late("noise", history.gradients)
+    size = history.late("batch_size", history.gradients)
+    if math.isnan(square) or math.isnan(noise):
+        return math.nan
+    return noise / size / square if square > 0 else math.inf
+
+
+def _steepness(history: History) -> float:
+    """The PL ratio over the largest curvature, late, in the optimiser's coordinates; at most 1."""
+    found = []
+    for row in history.curvatures[len(history.curvatures) // 2 :]:
+        gap = row["curvature_loss"] - history.f_star
+        top = max(row["stability"], -row["negative"])
+        if gap > 0 and top > 0:
+            found.append(row["gradient_scaled"] / (2 * gap * top))
+    return statistics.median(found) if found else math.nan
+
+
+def _floor(history: History) -> float:
+    """How far above its minimum the noise holds the loss: eta s^2 / 4."""
+    variance = history.late("noise", history.gradients) / history.late(
+        "batch_size", history.gradients
+    )
+    rates = [float(row["noise_step"]) for row in history.curvatures if row.get("noise_step")]
+    return _or(rates[-1] * variance / 4, 0.0) if rates else 0.0
+
+
+def _last_finite(history: History) -> float:
+    """The largest stability before the loss left all bounds."""
+    found = [row["stability"] for row in history.curvatures]
+    return max(found, default=math.nan)
+
+
+def _or(value: float, other: float) -> float:
+    return other if math.isnan(value) else value

@@ -1,0 +1,261 @@
+"""Facts about data and models against closed forms, and findings on small planted faults."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import talweg
+from talweg.monitor import KINDS, Finding, inspect_data, read_records
+from talweg.monitor._finding import ranked
+from talweg.monitor._history import History
+from talweg.monitor._rules_run import _floor
+from talweg.monitor._structure import inspect_model
+
+
+def test_contradicting_targets_leave_their_variance() -> None:
+    X = torch.tensor([[0.0], [0.0], [1.0], [2.0]])
+    y = torch.tensor([[1.0], [4.0], [0.0], [0.0]])
+    facts = inspect_data((X, y))
+    assert facts is not None
+    assert facts.floor == pytest.approx(2 * 1.5**2 / 4)
+    assert facts.conflicting == 0.5
+    best = torch.tensor([[2.5], [2.5], [0.0], [0.0]])
+    assert facts.floor == pytest.approx(float(F.mse_loss(best, y)))
+
+
+def test_contradicting_labels_leave_their_entropy() -> None:
+    X = torch.zeros(4, 2)
+    facts = inspect_data([(X, torch.tensor([0, 0, 0, 1]))])
+    assert facts is not None
+    assert facts.floor == pytest.approx(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25)))
+    assert facts.classes and facts.outputs == 2
+
+
+def test_equal_inputs_with_equal_targets_are_no_contradiction() -> None:
+    facts = inspect_data((torch.ones(5, 2), torch.ones(5, 1)))
+    assert facts is not None
+    assert (facts.conflicting, facts.floor) == (0.0, 0.0)
+
+
+def test_spread_and_offset_are_those_of_the_features() -> None:
+    X = torch.tensor([1.0, 1.0, 50.0]) * torch.tensor([[1.0], [-1.0]])
+    facts = inspect_data((X, torch.zeros(2, 1)))
+    assert facts is not None
+    assert facts.spread == pytest.approx(50)
+    assert facts.offset == pytest.approx(0)
+    images = X.T[None, :, :, None].expand(4, 3, 2, 2)  # a feature of images is a channel
+    facts = inspect_data((images, torch.zeros(4, dtype=torch.int64)))
+    assert facts is not None
+    assert facts.spread == pytest.approx(50)
+
+
+def test_twins_are_units_equal_inwards_and_outwards() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    assert inspect_model(model, optimizer).twins == {}
+    with torch.no_grad():
+        model[0].weight[1] = model[0].weight[0]
+    assert inspect_model(model, optimizer).twins == {}  # the way out still tells them apart
+    with torch.no_grad():
+        model[2].weight[:, 1] = model[2].weight[:, 0]
+    assert inspect_model(model, optimizer).twins == {"0.weight": 0.5}
+
+
+def test_a_last_layer_of_zeros_is_no_symmetry() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    nn.init.zeros_(model[2].weight)
+    assert inspect_model(model, torch.optim.SGD(model.parameters(), 0.1)).twins == {}
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.8])
+def test_the_noise_floor_of_a_quadratic(momentum: float) -> None:
+    """f = sum lambda_i w_i^2 / 2 with independent noise: f stays eta s^2 / (4 (1 - b)) up."""
+    torch.manual_seed(0)
+    curvature = torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64)
+    w = nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    model = nn.ParameterList([w])
+    lr, deviation, batch = 0.01, 2.0, 16
+
+    def loss_of(model: nn.Module, batch: Tensor) -> Tensor:
+        (v,) = model.parameters()
+        return (curvature * v**2).sum() / 2 + (batch @ v).mean()
+
+    optimizer = torch.optim.SGD([w], lr, momentum=momentum)
+    losses = []
+    every = {"gradient": 50, "curvature": 50, "units": 0, "updates": 0}
+    with talweg.Monitor(model, optimizer, loss_of=loss_of, f_star=-1e9, every=every) as m:
+        for step in range(10000):
+            noise = deviation * torch.randn(batch, 3, dtype=torch.float64)
+            m.step(noise)
+            optimizer.zero_grad()
+            loss_of(model, noise).backward()
+            optimizer.step()
+            if step > 2000:
+                losses.append(float((curvature * w.detach() ** 2).sum() / 2))
+    predicted = lr * 3 * deviation**2 / batch / 4 / (1 - momentum)
+    history = History(tuple(m.rows), -1e9)
+    assert _floor(history) == pytest.approx(predicted, rel=0.1)
+    # 8000 correlated steps; the slowest direction forgets within 200
+    assert sum(losses) / len(losses) == pytest.approx(predicted, rel=0.25)
+
+
+Change = Callable[[nn.Sequential, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def _mlp(activation: type[nn.Module] = nn.Tanh) -> nn.Sequential:
+    torch.manual_seed(1)
+    return nn.Sequential(
+        nn.Linear(6, 24), activation(), nn.Linear(24, 24), activation(), nn.Linear(24, 1)
+    )
+
+
+def _constant(model: nn.Sequential, X: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    for p in model.parameters():
+        nn.init.constant_(p, 0.1)
+    return X, y
+
+
+def _scaled(model: nn.Sequential, X: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    with torch.no_grad():
+        model[0].weight *= 100
+        model[2].weight *= 100
+    return X, y
+
+
+def _biased(model: nn.Sequential, X: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    with torch.no_grad():
+        model[2].bias -= 20
+    return X, y
+
+
+def _tiny(model: nn.Sequential, X: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    with torch.no_grad():
+        for p in model.parameters():
+            p *= 1e-3
+    return X, y
+
+
+def _frozen(model: nn.Sequential, X: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    model[2].requires_grad_(False)
+    return X, y
+
+
+def _same(model: nn.Sequential, X: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    return X, y
+
+
+PLANTED: dict[str, tuple[str, type[nn.Module], float, Change]] = {
+    "none": ("converging", nn.Tanh, 0.2, _same),
+    "step": ("step_too_large", nn.Tanh, 20.0, _same),
+    "crawl": ("step_too_small", nn.Tanh, 1e-4, _same),
+    "constant": ("symmetric", nn.Tanh, 0.2, _constant),
+    "saturated": ("saturated_units", nn.Tanh, 0.2, _scaled),
+    "dead": ("dead_units", nn.ReLU, 0.2, _biased),
+    "tiny": ("saddle", nn.Tanh, 0.2, _tiny),
+    "frozen": ("frozen", nn.Tanh, 0.2, _frozen),
+    "targets": ("target_scale", nn.Tanh, 0.002, lambda m, X, y: (X, 100 * y)),
+    "inputs": ("inputs", nn.Tanh, 0.2, lambda m, X, y: (X * 10 ** torch.linspace(-2, 2, 6), y)),
+    "conflict": ("conflicting_targets", nn.Tanh, 0.2,
+                 lambda m, X, y: (torch.cat([X, X]), torch.cat([y, -y]))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_fault_is_found_first(name: str) -> None:
+    kind, activation, lr, change = PLANTED[name]
+    model = _mlp(activation)
+    generator = torch.Generator().manual_seed(2)
+    X = torch.randn(128, 6, generator=generator)
+    y = torch.sin(2 * X[:, :1]) + X[:, 1:2]
+    X, y = change(model, X, y)
+    optimizer = torch.optim.SGD(model.parameters(), lr)
+    batches = [(X[i::4], y[i::4]) for i in range(4)]
+    found = talweg.diagnose(model, batches, F.mse_loss, optimizer, steps=200)
+    assert found[0].kind == kind, "\n".join(map(str, found))
+
+
+def test_a_detached_body_is_found() -> None:
+    class Cut(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(6, 24), nn.Linear(24, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.two(torch.tanh(self.one(x)).detach())
+
+    torch.manual_seed(0)
+    model, X = Cut(), torch.randn(64, 6)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    found = talweg.diagnose(model, [(X, X[:, :1] * X[:, 1:2])], F.mse_loss, optimizer, steps=100)
+    assert found[0].kind == "disconnected"
+    assert found[0].action == {"connect": ["one.bias", "one.weight"]}
+
+
+def test_diagnose_leaves_everything_as_it_was() -> None:
+    model, X = _mlp(), torch.randn(64, 6)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    data = torch.utils.data.TensorDataset(X, X[:, :1])
+    loader = torch.utils.data.DataLoader(data, 16, shuffle=True)
+    before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    talweg.diagnose(model, loader, F.mse_loss, optimizer, steps=20)
+    assert all(torch.equal(before[name], p) for name, p in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+    assert not optimizer.state
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("loader", "steps", "words"),
+    [([], 20, "at least one batch"), ([(torch.ones(8, 6), torch.ones(8, 1))], 5, "at least 10")],
+)
+def test_diagnose_says_what_it_needs(loader: list[object], steps: int, words: str) -> None:
+    model = _mlp()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with pytest.raises(talweg.InputError, match=words):
+        talweg.diagnose(model, loader, F.mse_loss, optimizer, steps=steps)
+
+
+def test_a_generator_is_refused_when_it_runs_out() -> None:
+    model, X = _mlp(), torch.ones(8, 6)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    loader = ((X, X[:, :1]) for _ in range(3))
+    with pytest.raises(talweg.InputError, match="not a generator"):
+        talweg.diagnose(model, loader, F.mse_loss, optimizer, steps=20)
+
+
+def test_records_of_a_diverged_run_tell_the_same(tmp_path) -> None:  # noqa: ANN001
+    model, X = _mlp(), torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
+    model.insert(5, nn.Linear(1, 1))
+    optimizer = torch.optim.SGD(model.parameters(), 1e3)
+    path = tmp_path / "run.jsonl"
+    every = {"gradient": 1, "curvature": 1}
+    with talweg.Monitor(model, optimizer, F.mse_loss, every=every, record=path) as m:
+        for _ in range(30):
+            m.step((X, X[:, :1]))
+            optimizer.zero_grad()
+            F.mse_loss(model(X), X[:, :1]).backward()
+            optimizer.step()
+    assert m.findings()[0].kind == "step_too_large"
+    assert History(tuple(read_records(path))).diverged
+
+
+def test_likely_findings_come_first_and_causes_before_effects() -> None:
+    def one(kind: str, certainty: float) -> Finding:
+        return Finding(kind, certainty, "", "", "")
+
+    found = ranked([one("dead_units", 0.4), one("step_too_large", 0.6), one("inputs", 0.6)])
+    assert [f.kind for f in found] == ["inputs", "step_too_large", "dead_units"]
+    assert all(f.kind in KINDS for f in found)
+
+
+def test_without_rows_the_answer_is_not_sure() -> None:
+    model = _mlp()
+    monitor = talweg.Monitor(model, torch.optim.SGD(model.parameters(), 0.1), F.mse_loss)
+    assert [f.kind for f in monitor.findings()] == ["unsure"]
