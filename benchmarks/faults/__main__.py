@@ -94,8 +94,6 @@ def jobs(half: str, quick: bool, repair: bool) -> Iterator[tuple[Case, str, bool
         "dev": ("SGD", "momentum", "Adam"),
         "test": ("SGD", "Nesterov", "Adam", "AdamW"),
     }[half]
-        ("SGD", "momentum", "Adam") if half == "dev" else ("SGD", "Nesterov", "Adam", "AdamW")
-    )
     widths = {"dev": (32,), "test": (24, 64)}[half]
     seeds = range(1) if quick else range({"dev": 2, "test": 4}[half])
     for family in tasks:
