@@ -28,6 +28,8 @@ PUBLIC = {
     "certify",
     "falsify",
     "init",
+    "diagnose",
+    "Finding",
     "measure",
     "nn",
     "optim",

@@ -43,6 +43,22 @@ class CertifiedLoss(StrEnum):
     cross_entropy_sum = "cross_entropy_sum"
 
 
+class MeanLoss(StrEnum):
+    """A mean over the batch."""
+
+    mse = "mse"
+    cross_entropy = "cross_entropy"
+
+
+class TrialOptimizer(StrEnum):
+    """The optimiser of a trial."""
+
+    sgd = "sgd"
+    momentum = "momentum"
+    adam = "adam"
+    adamw = "adamw"
+
+
 class Theorem(StrEnum):
     """Which theorem shall carry the claim; with a target, T7 takes the place of T11."""
 
@@ -188,6 +204,32 @@ def measure(spec: Spec, json: Json = False, loss: LossOption = None) -> None:
         from talweg.cli._measure import run_measure
 
         raise typer.Exit(run_measure(spec, loss and loss.value, as_json=json))
+
+
+@app.command()
+def diagnose(
+    spec: Spec,
+    json: Json = False,
+    optimizer: Annotated[TrialOptimizer, typer.Option(help="Optimiser of the trial.")] = (
+        TrialOptimizer.sgd
+    ),
+    lr: Annotated[
+        float | None,
+        typer.Option(help="Its step size; 0.1 for sgd, 0.01 for momentum, else 0.001."),
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Samples in a batch.")] = 64,
+    steps: Annotated[int, typer.Option(min=10, help="Length of the trial.")] = 400,
+    loss: Annotated[
+        MeanLoss | None, typer.Option(help="Mean loss; chosen by the targets if not given.")
+    ] = None,
+) -> None:
+    """Train a copy for a while and say what limits it, likeliest cause first: no proof."""
+    with errors_reported():
+        from talweg.cli._diagnose import run_diagnose
+
+        raise typer.Exit(
+            run_diagnose(spec, optimizer.value, lr, batch, steps, loss and loss.value, as_json=json)
+        )
 
 
 @app.command()

@@ -107,5 +107,5 @@ def _jackknife(values: Sequence[float]) -> float:
     m = len(values)
     if m < 3:
         return math.nan
-    mean = math.fsum(values) / m
-    return math.sqrt((m - 1) / m * math.fsum((v - mean) ** 2 for v in values))
+    spread = float(torch.tensor(values, dtype=torch.float64).std())  # nan beyond double precision
+    return (m - 1) / math.sqrt(m) * spread

@@ -106,7 +106,7 @@ def look_at_gradient(
     found_estimate = estimate(gram_matrix(gradients), batch_size(batch) // parts * parts)
     mean = [torch.stack(same).mean(0) for same in zip(*gradients, strict=True)]
     norms = {n: float(g.norm()) for n, g in zip(names, mean, strict=True)}
-    f = math.fsum(losses) / parts
+    f = sum(losses) / parts
     row: Row = {
         "loss": f,
         "loss_error": _standard_error(losses),
@@ -226,6 +226,7 @@ LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def _standard_error(values: Sequence[float]) -> float:
-    m = len(values)
-    mean = math.fsum(values) / m
-    return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (m * (m - 1))) if m > 1 else 0.0
+    if len(values) < 2:
+        return 0.0
+    numbers = torch.tensor(values, dtype=torch.float64)  # huge losses become inf or nan, no error
+    return float(numbers.std()) / math.sqrt(len(values))

@@ -1,0 +1,57 @@
+"""``talweg diagnose``: what it prints, exit codes, and one message on bad input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Command = Callable[..., Any]
+WriteSpec = Callable[..., str]
+
+GOOD = """
+X, y = data(64)
+return network(), X, y
+"""
+
+
+def test_the_step_that_is_too_large(talweg: Command, write_spec: WriteSpec) -> None:
+    done = talweg("diagnose", write_spec(GOOD), "--lr", "1000", "--steps", "40")
+    assert done.code == 0, done.text
+    assert done.out.startswith("1. step too large (")
+    assert "Multiply the step by" in done.out
+
+
+def test_one_json_object(talweg: Command, write_spec: WriteSpec) -> None:
+    done = talweg(
+        "diagnose", write_spec(GOOD), "--optimizer", "adam", "--steps", "20", "--batch", "8",
+        "--json",
+    )  # fmt: skip
+    assert done.code == 0, done.text
+    found = json.loads(done.out)
+    assert found["loss"] == "mse"
+    assert found["lr"] == 1e-3
+    assert {"kind", "certainty", "seen", "source", "change"} <= set(found["findings"][0])
+
+
+@pytest.mark.parametrize(
+    ("body", "arguments", "words"),
+    [
+        (GOOD, ("--lr", "-1"), "--lr of diagnose: a positive number is required"),
+        (GOOD, ("--lr", "nan"), "--lr of diagnose: a positive number is required"),
+        ("X, y = data(9)\nreturn network(), X[:, :2], y", (), "must return a model that runs on X"),
+        ('X, y = data(9)\nreturn {"model": network(), "X": X, "y": y, "loss": "sse"}', (),
+         "a mean over the batch is required"),
+        ("X, y = data(9)\nreturn network().requires_grad_(False), X, y", (),
+         "at least one parameter that requires a gradient"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_message(
+    talweg: Command, write_spec: WriteSpec, body: str, arguments: tuple[str, ...], words: str
+) -> None:
+    done = talweg("diagnose", write_spec(body), "--steps", "12", *arguments)
+    assert done.code == 2, done.text
+    assert words in " ".join(done.err.split())
+    assert done.out == ""
