@@ -113,7 +113,9 @@ def followed(setup: Setup, finding: Finding) -> Setup:
     """The set-up changed as the finding suggests, and nothing else."""
     action = finding.action
     new = setup
-    if "lr_factor" in action:
+    if "batch_factor" in action:
+        new = replace(new, batch=new.batch * int(action["batch_factor"]))
+    elif "lr_factor" in action:
         new = replace(new, lr=new.lr * float(action["lr_factor"]))
     if "reinitialize" in action:
         new = replace(new, spoil="")
@@ -121,7 +123,7 @@ def followed(setup: Setup, finding: Finding) -> Setup:
             shape = replace(new.shape, activation="tanh", plain=False, depth=DEPTH[new.family])
             new = replace(new, shape=shape)
         if finding.kind == "exploding":
-            new = replace(new, shape=replace(new.shape, plain=False))
+            new = replace(new, shape=replace(new.shape, plain=False), spoil="kaiming")
     if action.get("standardize_inputs"):
         last = _features_first(new.task.X)
         flat = last.reshape(-1, last.shape[-1])

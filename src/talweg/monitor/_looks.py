@@ -159,6 +159,7 @@ def look_at_curvature(
             "limit": operator.limit,
             "rates": list(operator.rates),
             "noise_step": operator.noise_step,
+            "damping": operator.damping,
             "gradient_scaled": float(operator.scaled(gradient).square().sum()) / operator.limit,
             "curvature_loss": float(value.detach()),
             "known_optimizer": operator.known,

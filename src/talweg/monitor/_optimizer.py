@@ -40,6 +40,7 @@ class StepOperator:
         name: Of the optimiser.
         known: False for an optimiser whose limit is not known here; then plain steps are assumed.
         momentum: Largest momentum of plain steps, 0 for Adam.
+        damping: 1 - b, b the largest momentum or first beta: steps that agree add up to 1/(1 - b).
     """
 
     limit: float
@@ -50,6 +51,7 @@ class StepOperator:
     name: str
     known: bool
     momentum: float = 0.0
+    damping: float = 1.0
 
     @property
     def noise_step(self) -> float:
@@ -120,7 +122,7 @@ def step_operator(
     roots: list[Tensor | float] = []
     decay: list[float] = []
     limits: list[float] = []
-    momenta = [0.0]
+    momenta, betas = [0.0], [0.0]
     for p in parameters:
         group = groups.get(id(p))
         lr = float(group["lr"]) if group is not None else 0.0  # not trained by this optimiser
@@ -131,6 +133,7 @@ def step_operator(
                 return None
             roots.append(root if root is not None else 0.0)
             beta = float(group.get("betas", (0.9, 0.999))[0])
+            betas.append(beta)
             limits.append(2 * (1 + beta) / (1 - beta))
             decay.append(float(group.get("weight_decay", 0.0)) if kind != "AdamW" else 0.0)
         else:
@@ -150,6 +153,7 @@ def step_operator(
         name=kind,
         known=kind in (*ADAM, "SGD"),
         momentum=max(momenta),
+        damping=1 - max(*momenta, *betas),
     )
 
 

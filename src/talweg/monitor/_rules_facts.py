@@ -151,6 +151,14 @@ def state_rules(history: History, model: ModelFacts) -> Iterator[Finding]:
             )  # fmt: skip
 
 
+def units_died(history: History) -> bool:
+    """Whether a layer lost most of its units during the run."""
+    if len(history.units) < 2:
+        return False
+    first, last = (_worst(row["units"], "dead")[1] for row in (history.units[0], history.units[-1]))
+    return first < MOST["dead"] <= last
+
+
 def _row_size(history: History, model: ModelFacts) -> float:
     """The median over weights of the root mean square length of their rows, at the first look."""
     norms = history.gradients[0]["weight_norms"] if history.gradients else {}

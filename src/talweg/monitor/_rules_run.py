@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from talweg.monitor._data import DataFacts
 from talweg.monitor._finding import Finding
 from talweg.monitor._history import History
+from talweg.monitor._rules_facts import units_died
 from talweg.monitor._structure import ModelFacts
 
 UNSTABLE = 1.5  # of the limit; at its edge full-batch training sits happily
@@ -22,7 +23,7 @@ SLOW = 0.05  # of the limit
 STUCK = 0.8  # share of the loss that is left
 LEVEL = 0.003  # of |g|^2 / (2 (f - f*)) over the largest curvature: the PL ratio over L
 FLOOR = 0.02  # of the loss: what a smaller step must promise to take off
-AIM = 0.5  # of the limit: what a suggested step would have
+AIM = 0.25  # of the limit, times 1 - momentum: what a suggested step would have; sharpness grows
 
 
 def run_rules(history: History, model: ModelFacts, data: DataFacts | None) -> Iterator[Finding]:
@@ -36,8 +37,9 @@ def run_rules(history: History, model: ModelFacts, data: DataFacts | None) -> It
     if history.diverged:
         yield _too_large(history, max(_or(early, 0), _or(_last_finite(history), 0)), True)
         return
+    died = units_died(history)
     peak = max(loss for _, loss in history.losses)
-    thrown = early > 2 * UNSTABLE or peak > 3 * history.start
+    thrown = early > 2 * UNSTABLE or peak > 3 * history.start or (history.left > 0.9 and died)
     if (late > UNSTABLE and (flat or history.left > STUCK)) or (thrown and history.left > 0.5):
         yield _too_large(history, max(_or(early, 0), _or(late, 0)), False)
     negative = -history.late("negative", history.curvatures)
@@ -61,12 +63,12 @@ def run_rules(history: History, model: ModelFacts, data: DataFacts | None) -> It
             f"times the squared gradient and holds the loss about {floor:.2g} above its minimum",
             "E2",
             "Divide the step by 10, or multiply the batch by 10: the noise floor falls as much.",
-            {"lr_factor": 0.1}, {"noise_to_signal": noise, "floor": floor},
+            {"lr_factor": 0.1, "batch_factor": 10}, {"noise_to_signal": noise, "floor": floor},
         )  # fmt: skip
     residuals = data.samples * data.outputs if data is not None else 0
     if model.parameters < residuals and history.left > 0.02 and (flat or fall < 0.3):
         yield Finding(
-            "rank_deficient", 0.7 if 4 * model.parameters < residuals and not thrown else 0.45,
+            "rank_deficient", 0.7 if 4 * model.parameters < residuals else 0.45,
             f"the loss stands still at {history.end:.3g}, and {model.parameters} parameters face "
             f"{residuals} residuals: the tangent kernel is singular", "T11",
             "Widen the network until the parameters outnumber the residuals, or accept that the "
@@ -74,7 +76,7 @@ def run_rules(history: History, model: ModelFacts, data: DataFacts | None) -> It
             {"parameters": model.parameters, "residuals": residuals},
         )  # fmt: skip
     if late < SLOW and history.left > 0.5 and not (saddle or thrown or drowned):
-        factor = AIM / max(late, 1e-6)
+        factor = max(2.0, _aim(history) / max(late, 1e-6))
         yield Finding(
             "step_too_small", 0.75,
             f"the step is {late:.2g} of the stability limit, and {history.left:.0%} of the loss is "
@@ -94,7 +96,8 @@ def run_rules(history: History, model: ModelFacts, data: DataFacts | None) -> It
 
 def _too_large(history: History, stability: float, diverged: bool) -> Finding:
     rates = history.curvatures[0].get("rates", []) if history.curvatures else []
-    factor = min(0.3, AIM / stability) if stability > AIM else 0.1
+    most = 0.3 if stability > 1 else 0.03
+    factor = min(most, _aim(history) / stability) if stability > 0 else most
     step = f"the step {max(rates):.3g}" if rates else "the step"
     seen = f"{step} is {stability:.3g} times the stability limit" if stability > 1 else (
         f"{step} is {stability:.3g} of the limit where it was measured"
@@ -106,6 +109,12 @@ def _too_large(history: History, stability: float, diverged: bool) -> Finding:
         f"Multiply the step by {factor:.2g}{below}.", {"lr_factor": factor},
         {"stability": stability},
     )  # fmt: skip
+
+
+def _aim(history: History) -> float:
+    """The stability that a suggested step would have."""
+    damping = history.curvatures[0].get("damping", 1.0) if history.curvatures else 1.0
+    return AIM * float(damping)
 
 
 def _noise(history: History) -> float:
