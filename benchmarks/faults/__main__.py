@@ -125,7 +125,8 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--fault", default=None, help="only this one ('' for healthy runs)")
     parser.add_argument("--family", default=None)
-    parser.add_argument("--out", type=Path, default=None, help="JSON lines, one per run")
+    parser.add_argument("--out", type=Path, default=None, help="file to append a line to per run")
+    parser.add_argument("--show", type=Path, default=None, help="print such a file instead")
     chosen = parser.parse_args()
     todo = [
         job
@@ -133,14 +134,18 @@ def main() -> int:
         if chosen.fault in (None, job[1]) and chosen.family in (None, job[0].family)
     ]
     begun = time.perf_counter()
+    if chosen.show is not None:
+        show([json.loads(line) for line in chosen.show.read_text().splitlines()])
+        return 0
     with ProcessPoolExecutor(chosen.workers) as pool:
         results = []
         for result in pool.map(run, todo, chunksize=20):
             results.append(result)
+            if chosen.out is not None:
+                with chosen.out.open("a") as file:
+                    file.write(json.dumps(result) + "\n")
             if sys.stderr.isatty():
                 print(f"\r{len(results)}/{len(todo)}", end="", file=sys.stderr)
-    if chosen.out is not None:
-        chosen.out.write_text("".join(json.dumps(r) + "\n" for r in results))
     show(results)
     print(f"{len(results)} runs, {time.perf_counter() - begun:.0f} s")
     return 0

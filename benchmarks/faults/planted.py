@@ -36,7 +36,7 @@ def _adaptive(s: Setup) -> bool:
 
 
 def _deep(s: Setup, activation: str, spoil: str = "") -> Setup:
-    depth = 4 if s.family == "transformer" else 8
+    depth = 4 if s.family == "transformer" else 8 if activation == "sigmoid" else 5
     shape = replace(s.shape, activation=activation, depth=depth, plain=s.family == "transformer")
     return replace(s, shape=shape, spoil=spoil)
 
@@ -123,7 +123,7 @@ def followed(setup: Setup, finding: Finding) -> Setup:
             shape = replace(new.shape, activation="tanh", plain=False, depth=DEPTH[new.family])
             new = replace(new, shape=shape)
         if finding.kind == "exploding":
-            new = replace(new, shape=replace(new.shape, plain=False), spoil="kaiming")
+            new = replace(new, shape=replace(new.shape, plain=False))
     if action.get("standardize_inputs"):
         last = _features_first(new.task.X)
         flat = last.reshape(-1, last.shape[-1])

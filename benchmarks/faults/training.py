@@ -107,12 +107,6 @@ def _constant(model: nn.Module) -> None:
         m.bias.zero_()
 
 
-def _kaiming(model: nn.Module) -> None:
-    for m in _hidden(model):
-        m.weight.normal_(0, (2 / m.weight[0].numel()) ** 0.5)
-        m.bias.zero_()
-
-
 def _dead(model: nn.Module) -> None:
     for m in _before_activation(model):
         m.bias -= 20
@@ -134,7 +128,6 @@ SPOIL = {
     "tiny": lambda model: _scale(model, 1e-3),
     "large": lambda model: _scale(model, 8.0, head=False),
     "constant": _constant,
-    "kaiming": _kaiming,
     "dead": _dead,
     "saturated": _saturated,
 }

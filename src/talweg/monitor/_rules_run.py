@@ -23,7 +23,7 @@ SLOW = 0.05  # of the limit
 STUCK = 0.8  # share of the loss that is left
 LEVEL = 0.003  # of |g|^2 / (2 (f - f*)) over the largest curvature: the PL ratio over L
 FLOOR = 0.02  # of the loss: what a smaller step must promise to take off
-AIM = 0.25  # of the limit, times 1 - momentum: what a suggested step would have; sharpness grows
+AIM = 0.1  # of the limit, times 1 - momentum: what a suggested step would have; sharpness grows
 
 
 def run_rules(history: History, model: ModelFacts, data: DataFacts | None) -> Iterator[Finding]:
@@ -35,15 +35,16 @@ def run_rules(history: History, model: ModelFacts, data: DataFacts | None) -> It
     fall = -trend.slope * history.steps / 2 if trend is not None else math.nan
     flat = trend is not None and fall < max(0.1, 2 * trend.error * history.steps / 2)
     if history.diverged:
-        yield _too_large(history, max(_or(early, 0), _or(_last_finite(history), 0)), True)
+        yield _too_large(history, _largest(history), True)
         return
-    died = units_died(history)
     peak = max(loss for _, loss in history.losses)
-    thrown = early > 2 * UNSTABLE or peak > 3 * history.start or (history.left > 0.9 and died)
+    noise, floor = _noise(history), _floor(history)
+    drowned = flat and noise > 2 and floor > FLOOR * (history.end - history.f_star)
+    died = units_died(history) and history.left > 0.9 and not drowned
+    thrown = early > 2 * UNSTABLE or peak > 3 * history.start or died
     if (late > UNSTABLE and (flat or history.left > STUCK)) or (thrown and history.left > 0.5):
-        yield _too_large(history, max(_or(early, 0), _or(late, 0)), False)
+        yield _too_large(history, late if late > UNSTABLE else _largest(history), False)
     negative = -history.late("negative", history.curvatures)
-    noise = _noise(history)
     bent = negative > 0.2 * max(late, 0.0) and negative > 0
     saddle = flat and history.left > STUCK and bent and _steepness(history) < LEVEL
     if saddle:
@@ -54,8 +55,6 @@ def run_rules(history: History, model: ModelFacts, data: DataFacts | None) -> It
             "Add noise of the usual initialisation's size to the weights, or start again from "
             "larger ones.", {"reinitialize": [], "perturb": True}, {"negative": negative},
         )  # fmt: skip
-    floor = _floor(history)
-    drowned = flat and noise > 2 and floor > FLOOR * (history.end - history.f_star)
     if drowned and not saddle:
         yield Finding(
             "noise_floor", 0.85 if history.left > 0.1 else 0.45,
@@ -147,10 +146,9 @@ def _floor(history: History) -> float:
     return _or(rates[-1] * variance / 4, 0.0) if rates else 0.0
 
 
-def _last_finite(history: History) -> float:
-    """The largest stability before the loss left all bounds."""
-    found = [row["stability"] for row in history.curvatures]
-    return max(found, default=math.nan)
+def _largest(history: History) -> float:
+    """The largest stability seen: the first looks come before the loss left all bounds."""
+    return max((float(row["stability"]) for row in history.curvatures), default=0.0)
 
 
 def _or(value: float, other: float) -> float:
