@@ -37,6 +37,7 @@ lint: $(STAMP)
 
 bench: $(STAMP) bench-peers
 	for benchmark in benchmarks/*.py; do $(BIN)/python "$$benchmark"; done
+	$(BIN)/python -m benchmarks.faults
 
 venv: $(STAMP)
 
