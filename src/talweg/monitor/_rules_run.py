@@ -147,8 +147,15 @@ def _floor(history: History) -> float:
 
 
 def _largest(history: History) -> float:
-    """The largest stability seen: the first looks come before the loss left all bounds."""
-    return max((float(row["stability"]) for row in history.curvatures), default=0.0)
+    """The largest stability while the loss was still near its start; then that of the first look.
+
+    Far out the curvature has nothing to do with that of the weights one starts from.
+    """
+    wild = [step for step, loss in history.losses if not loss <= 3 * history.start]
+    end = min(wild, default=math.inf)
+    found = [float(row["stability"]) for row in history.curvatures]
+    near = [float(row["stability"]) for row in history.curvatures if row["step"] < end]
+    return max(near or found[:1], default=0.0)
 
 
 def _or(value: float, other: float) -> float:
