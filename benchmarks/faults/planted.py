@@ -110,7 +110,7 @@ FAULTS: dict[str, Fault] = {
 
 
 def followed(setup: Setup, finding: Finding) -> Setup:
-    """The set-up changed as the finding suggests, and nothing else."""
+    """The set-up changed as the finding suggests; vanishing gradients also get the usual depth."""
     action = finding.action
     new = setup
     if "batch_factor" in action:
