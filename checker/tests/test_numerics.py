@@ -16,6 +16,7 @@ from talweg_check._linear_algebra import (
     nonnegative_product_upper,
     norm_upper,
     perron_roots_upper,
+    scaled_norms_upper,
     smallest_eigenvalue_lower,
 )
 from talweg_check._verdict import Incomplete
@@ -162,3 +163,12 @@ def test_any_answer_of_lapack_leaves_a_bound(
     matrix = np.array([[1.0, 2.0], [3.0, 4.0]])
     with np.errstate(all="ignore"), contextlib.suppress(Incomplete):
         assert norm_upper(exact(matrix)) >= np.linalg.norm(matrix, 2)
+
+
+@pytest.mark.parametrize("rows", [[[0, 0], [1e-11, 0]], [[2e-9, 1e-9], [0, 0]], [[0, 0]]])
+def test_rows_of_zeros_cost_no_sharpness(rows: list[list[float]]) -> None:
+    """Bounds of numbers near 1e-11 used to be near 1e-9 beside a row of zeros."""
+    matrix = np.array(rows, dtype=np.float64)
+    (bound,) = scaled_norms_upper(exact(matrix), [exact(np.ones(len(matrix)))])
+    true = float(np.linalg.norm(matrix, 2))
+    assert true * (1 - 1e-15) <= float(bound) <= true * (1 + 1e-8) + 1e-300

@@ -249,3 +249,9 @@ def test_a_target_is_a_positive_binary64_number(target: float) -> None:
     model, data = problem()
     with pytest.raises(InputError, match="`target` of certify"):
         talweg.certify(model, data, target=target)
+
+
+@pytest.mark.parametrize("seed", [1.5, True, -1, 2**63, "0", None])
+def test_a_seed_is_an_integer(seed: object) -> None:
+    with pytest.raises(InputError, match=r"`seed` of certify must be an integer from 0 to 2\^63"):
+        talweg.certify(*problem(), seed=seed)  # type: ignore[arg-type]

@@ -37,3 +37,20 @@ def test_an_instance_is_a_function_of_its_seed() -> None:
 
 def test_most_instances_are_proved() -> None:
     assert sum(certified(seed) is not None for seed in range(8)) >= 4
+
+
+@pytest.mark.parametrize(
+    ("seed", "answer"),
+    [
+        (3819, "valid"),  # a row of zeros beside inputs of 2^-36
+        (5530, "valid"),  # a frozen layer of zeros
+        (4040, "incomplete, then valid with 2048 bits"),  # saturated units
+        (4726, "incomplete, condition number beyond doubles"),
+    ],
+)
+def test_what_the_campaign_found_incomplete(seed: int, answer: str) -> None:
+    record = Record()
+    certificates(seed, record)
+    tally = record.tally()
+    assert answer in tally.counts
+    assert tally.violations == ()

@@ -57,8 +57,7 @@ def smallest_eigenvalue_lower(matrix: Balls, shift: float, sign: int = 1) -> arb
             rows[top : top + BLOCK] += error.sum(axis=1)
             if left < top:
                 rows[left : left + BLOCK] += error.sum(axis=0)
-    bound: arb = (arb(shift) - largest(rows)).lower()
-    return bound
+    return arb((arb(shift) - largest(rows)).lower())
 
 
 def norm_upper(matrix: Balls) -> arb:
@@ -72,12 +71,13 @@ def scaled_norms_upper(matrix: Balls, weightings: Sequence[Balls]) -> list[arb]:
 
     With whole D and d, A = u D + R and w <= v d: |diag(w) A| <= v (u |diag(d) D| + max(d) |R|_F).
     X = diag(d) D / 2^31 rounded to whole numbers misses half of one where D is not 0. Rows may be
-    of any size: powers of two are moved from them to the weights.
+    of any size: powers of two are moved from them to the weights; rows of zeros get weight zero.
     """
     exponents = np.frexp(np.abs(approx(matrix)).max(axis=1))[1].tolist()
     scale = np.array([arb(2) ** exponent for exponent in exponents], dtype=object)
     digits, unit, missed = _whole(matrix / scale[:, None])
     half_units, bounds = arb(int(np.count_nonzero(digits))).sqrt() / 2, []
+    scale *= ~np.all(matrix == 0, axis=1)
     for weights in weightings:
         factors, places = _whole_above(floats_above(weights * scale), 31)
         scaled = (factors.astype(np.int64)[:, None] * digits + 2**30) >> 31

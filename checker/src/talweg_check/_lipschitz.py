@@ -198,7 +198,7 @@ class _UnitNorms:
     """
 
     def __init__(self, at: _AtRadius, weights: Balls, a: int, ceiling: Balls) -> None:
-        self.weights, self.ceiling = weights, ceiling
+        self.weights = weights
         self.rows, self.drift = at.net.rows[a], at.drift(weights, a)
         squares = weights * weights
         quartic = nonnegative_product_upper(at.base.squared_grams(a), squares)
@@ -207,7 +207,7 @@ class _UnitNorms:
 
     def sharpen(self, j: int) -> None:
         bound = scaled_norms_upper(self.rows, [self.weights[:, j]])[0] + self.drift[j]
-        self.bounds[j] = bound.min(self.ceiling[j])
+        self.bounds[j] = bound.min(self.bounds[j])
 
 
 def _largest_over_units(norms: Sequence[_UnitNorms], combine: Callable[..., Balls]) -> arb:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from talweg._errors import InputError
 from talweg.certificate._bounds import MeasuredBounds, Stopwatch
 from talweg.certificate._certificate import AsGiven, Certificate
 from talweg.certificate._document import (
@@ -95,6 +96,7 @@ def certify(
     watch = Stopwatch()
     begun = time.perf_counter()
     say = progress if progress is not None else _silent
+    _require_seed(seed)
     say("reading the model")
     problem = checked_problem(model, data, Request(loss, target, theorem, label_smoothing))
     if isinstance(problem, Problem):
@@ -104,6 +106,13 @@ def certify(
         return replace(problem, seconds=_total(watch, begun))
     certificate = _answer(problem, polish, attack, seed, say, watch)
     return replace(certificate, seconds=_total(watch, begun))
+
+
+def _require_seed(seed: Any) -> None:
+    if isinstance(seed, bool) or not (isinstance(seed, int) and 0 <= seed < 2**63):
+        raise InputError(
+            f"`seed` of certify must be an integer from 0 to 2^63 - 1; got {seed!r}. Pass 0."
+        )
 
 
 def _answer(

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from talweg._errors import InputError
 from talweg.certificate import certify
 from talweg.cli._console import print_json, print_result, progress_on_terminal, stdout_console
 from talweg.cli._outcome import DONE, NOT_PROVED
@@ -35,12 +34,6 @@ def run_certify(spec: str, out: Path | None, chosen: dict[str, Any], *, as_json:
         require_writable_file(out, "--out of talweg certify")
     problem = load_problem(spec)
     settings = {"polish": True, **problem.settings, **chosen}
-    seed = settings.get("seed", 0)
-    if not (isinstance(seed, int) and 0 <= seed < 2**63):
-        raise InputError(
-            f"seed of talweg certify: an integer from 0 to 2^63 - 1 is required; got {seed!r}; "
-            "change it in SPEC or pass --seed"
-        )
     # A forward that prints would otherwise end up in the middle of the JSON.
     with contextlib.redirect_stdout(sys.stderr), progress_on_terminal() as progress:
         certificate = certify(problem.model, (problem.X, problem.y), **settings, progress=progress)

@@ -243,7 +243,9 @@ def weightings(rng: np.random.Generator, rows: int) -> list[Floats]:
 def scaled(rng: np.random.Generator, record: Record) -> None:
     """Several weightings of one matrix."""
     m, n = (int(rng.choice([1, 1, 2, 3, 5])) for _ in range(2))
-    balls, members = drawn_balls(rng, np.clip(draws.matrix(rng, m, n), -1e150, 1e150))
+    centres = np.clip(draws.matrix(rng, m, n), -1e150, 1e150)
+    centres[rng.random(m) < rng.choice([0, 0.4])] = 0  # rows of zeros, or about zero
+    balls, members = drawn_balls(rng, centres)
     asked, true = [], []
     for drawn in weightings(rng, m):
         weights, factors = drawn_balls(rng, drawn[:, None], nonnegative=True)

@@ -369,7 +369,7 @@ SHARDS = (
           Routine(_network, _explicit, _explicit_claims, count_numbers=True), (POSITIVE,)),
     shard("theory.explicit_output_entry_at_the_best_radius",
           Routine(_extreme, _explicit, _explicit_claims, 4, count_numbers=True), (POSITIVE,),
-          goal=5_000),
+          goal=100_000),
     shard("theory.positive_initialisation_flow_converges",
           Routine(_network, _flow, _flow_claims, 80, count_numbers=True), (POSITIVE,),
           goal=100_000),

@@ -355,6 +355,12 @@ def norms_of_scaled_matrices(checker: Checker) -> None:
         between(arb(7.5), tops[0], arb(7.5 * (1 + BITS31)), "a wide weight")
         between(arb(0), tops[1], arb(1e-300), "no weight")
         between(arb(3), tops[2], arb(3 * (1 + BITS31)), "a weight about zero")
+        tiny = 2.0**-60
+        for rows in ([[0.0, 0.0], [tiny, 0.0]], [[0.0, -tiny], [0.0, 0.0]]):
+            bound = scaled(balls(rows), [balls([1.0, 1.0])])[0]
+            between(arb(tiny), bound, arb(tiny) * (1 + 4 * BITS31), "a row of zeros")
+        ones = scaled(balls(np.ones((2, 2))), [balls([1.0, 1.0])])[0]
+        between(arb(2), ones, arb(2 * (1 + 4 * BITS31)), "rows of ones")
         for bad in (math.inf, math.nan):
             refused(lambda b=bad: scaled(balls([[1.0]]), [balls([b])]),  # type: ignore[misc]
                     checker.verdict.Incomplete, "a number that a bound needs")  # fmt: skip
