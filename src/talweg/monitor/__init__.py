@@ -7,6 +7,7 @@ from talweg.monitor._finding import KINDS, Finding
 from talweg.monitor._gradients import GradientEstimate, estimate, gram_matrix
 from talweg.monitor._monitor import Monitor
 from talweg.monitor._optimizer import StepOperator, step_operator
+from talweg.monitor._parquet import write_parquet
 from talweg.monitor._records import read_records
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "inspect_data",
     "read_records",
     "step_operator",
+    "write_parquet",
 ]
