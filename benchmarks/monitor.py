@@ -113,7 +113,7 @@ def main() -> int:
                 for row in seen.monitor.rows
                 for kind, key in (
                     ("gradient", "noise"), ("curvature", "curvature_samples"), ("units", "units"),
-                    ("updates", "update_ratios"),
+                    ("updates", "update_ratios"), ("kernel", "kernel_samples"),
                 )
                 if key in row
             )  # fmt: skip

@@ -149,7 +149,7 @@ def watch(setup: Setup) -> tuple[tuple[Finding, ...], float]:
     """The findings about this training, and its loss."""
     model, optimizer = setup.build()
     batches = setup.batches()
-    every = {"gradient": 10, "curvature": 20, "units": 50, "updates": 0}
+    every = {"gradient": 10, "curvature": 20, "units": 50, "updates": 0, "kernel": 0}
     with talweg.Monitor(model, optimizer, setup.task.loss, every=every) as monitor:
         for _ in range(setup.steps):
             X, y = next(batches)

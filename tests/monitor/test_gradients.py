@@ -91,5 +91,5 @@ def test_noise_scale_and_floor_of_a_noisy_quadratic(seed: int) -> None:
     assert abs(float(noise.mean()) - d) < 4 * float(noise.std()) / looks**0.5
 
 
-KINDS = ("gradient", "curvature", "units", "updates")
+KINDS = ("gradient", "curvature", "units", "updates", "kernel")
 GRADIENT = {"gradient": 1}

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 import talweg
 from talweg.monitor import read_records
 
-EVERYTHING = {"gradient": 2, "curvature": 3, "units": 2, "updates": 2}
+EVERYTHING = {"gradient": 2, "curvature": 3, "units": 2, "updates": 2, "kernel": 3}
 STEPS = 7
 
 
@@ -149,6 +149,7 @@ def test_bit_for_bit(name: str, kind: str, optimiser: str, tmp_path: Path) -> No
     assert {"pl_ratio", "noise_scale", "update_ratios", "gradient_norms"} <= found
     assert "stability" in found
     assert "units" in found
+    assert "kernel_condition" in found
     assert len(read_records(tmp_path / "m.jsonl")) == len(rows)
 
 
@@ -164,29 +165,29 @@ def test_compiled(tmp_path: Path) -> None:
     assert any("stability" in row for row in rows)
 
 
-def distributed(rank: int, watched: bool, folder: str) -> None:
-    """One of two processes; both end with the same weights."""
+def distributed(rank: int, folder: str) -> None:
+    """One of two processes, which train once without a Monitor and once with one."""
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "USE_LIBUV": "0"}
-    store = torch.distributed.FileStore(f"{folder}/store-{watched}", 2)
+    store = torch.distributed.FileStore(f"{folder}/store", 2)
     torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
-    torch.manual_seed(1)
-    model = nn.parallel.DistributedDataParallel(MODELS["mlp with dropout"]())
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    torch.manual_seed(10 + rank)
-    with talweg.Monitor(model, optimizer, F.cross_entropy, every=EVERYTHING) as monitor:
-        for X, y in batches():
-            half = slice(6 * rank, 6 * rank + 6)
-            if watched:
-                monitor.step((X[half], y[half]))
-            plain_step(model, optimizer, X[half], y[half])
-    torch.save((model.state_dict(), torch.get_rng_state()), f"{folder}/{watched}-{rank}.pt")
+    for watched in (False, True):
+        torch.manual_seed(1)
+        model = nn.parallel.DistributedDataParallel(MODELS["mlp with dropout"]())
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        torch.manual_seed(10 + rank)
+        with talweg.Monitor(model, optimizer, F.cross_entropy, every=EVERYTHING) as monitor:
+            for X, y in batches():
+                half = slice(6 * rank, 6 * rank + 6)
+                if watched:
+                    monitor.step((X[half], y[half]))
+                plain_step(model, optimizer, X[half], y[half])
+        torch.save((model.state_dict(), torch.get_rng_state()), f"{folder}/{watched}-{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch has no distributed part")
 def test_distributed(tmp_path: Path) -> None:
-    for watched in (False, True):
-        torch.multiprocessing.spawn(distributed, (watched, str(tmp_path)), nprocs=2)
+    torch.multiprocessing.spawn(distributed, (str(tmp_path),), nprocs=2)
     for rank in (0, 1):
         alone, generator = torch.load(tmp_path / f"False-{rank}.pt", weights_only=True)
         seen, after = torch.load(tmp_path / f"True-{rank}.pt", weights_only=True)

@@ -24,7 +24,7 @@ def watched(path: Path, steps: int = 4) -> list[dict[str, Any]]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    every = {"gradient": 1, "curvature": 2, "units": 2, "updates": 2}
+    every = {"gradient": 1, "curvature": 2, "units": 2, "updates": 2, "kernel": 3}
     with talweg.Monitor(model, optimizer, F.mse_loss, every=every, record=path) as m:
         for _ in range(steps):
             X, y = torch.randn(8, 3), torch.randn(8, 2)

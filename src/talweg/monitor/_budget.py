@@ -55,13 +55,17 @@ class Budget:
 
     def due(self, step: int) -> list[str]:
         """The kinds that may run at this step: those on a schedule, and at most one other."""
-        fixed = [k for k in self.kinds if self.every.get(k, 0) and step % self.every[k] == 0]
+        fixed = self.scheduled(step)
         elapsed = self.clock() - self.started
         for kind in sorted(self.shares, key=lambda k: self.last[k]):
             debt = self.spent[kind] + self.own / len(self.shares) + self.costs.get(kind, 0.0)
             if kind not in self.costs or debt <= self.shares[kind] * elapsed:
                 return [*fixed, kind]
         return fixed
+
+    def scheduled(self, step: int) -> list[str]:
+        """The kinds on a schedule that are due at this step, whatever the clock says."""
+        return [k for k in self.kinds if self.every.get(k, 0) and step % self.every[k] == 0]
 
     def charge(self, kind: str | None, seconds: float, step: int = 0) -> None:
         """Book the seconds of a measurement, or of the monitor's own work (None)."""

@@ -62,7 +62,8 @@ def diagnose(
         )
     own_model, own_optimizer = copy.deepcopy((model, optimizer))
     period = max(1, steps // LOOKS)
-    every = {"gradient": period, "curvature": 2 * period, "units": 4 * period, "updates": 0}
+    every = {"gradient": period, "curvature": 2 * period, "units": 4 * period}
+    every |= {"updates": 0, "kernel": 0}
     with torch.random.fork_rng():
         facts = inspect_data(loader)
         with Monitor(

@@ -10,6 +10,10 @@ with mean g = grad f and covariance Sigma/b, Sigma that of one sample. With thei
 |g_B|^2 of the whole batch has expectation |g|^2 + tr Sigma / B instead: it is reported under the
 name "batch" and feeds nothing. Standard errors are jackknifed over the parts.
 
+All of it follows from G_ii and <g_i, S>, S = sum_j g_j: the sum of G is sum_i <g_i, S>, and without
+part i it is less by 2 <g_i, S> - G_ii. Processes therefore need not exchange their gradients, only
+add them up once.
+
 Source: E2, E5; the estimator of the noise scale is McCandlish et al. 2018 without its two batches.
 """
 
@@ -63,21 +67,30 @@ def estimate(gram: Tensor, samples: int) -> GradientEstimate:
         gram: ``(m, m)`` float64, m >= 2; entry ij is <g_i, g_j>, each g_i of a mean over its part.
         samples: B = m b, the samples of all parts together.
     """
-    m = len(gram)
-    square, spread = _moments(gram)
-    left_out = [
-        _moments(gram[kept][:, kept])
-        for i in range(m)
-        if m > 2
-        for kept in [[j for j in range(m) if j != i]]
-    ]
+    return estimate_from_sums(gram.diagonal(), gram.sum(1), samples)
+
+
+def estimate_from_sums(squares: Tensor, crosses: Tensor, samples: int) -> GradientEstimate:
+    """The estimate from the squared lengths of the parts' gradients and their products with S.
+
+    Args:
+        squares: ``(m,)`` float64, m >= 2: G_ii = |g_i|^2.
+        crosses: ``(m,)`` float64: <g_i, S>, S the sum of all g_j.
+        samples: B = m b, the samples of all parts together.
+    """
+    m = len(squares)
+    total, diagonal = crosses.sum(), squares.sum()
+    square, spread = _moments(total, diagonal, m)
+    rest = [torch.empty(0)] * 2
+    if m > 2:
+        rest = [*_moments(total - 2 * crosses + squares, diagonal - squares, m - 1)]
     part = samples / m
     return GradientEstimate(
-        squared_norm=square,
-        squared_norm_error=_jackknife([s for s, _ in left_out]),
-        noise=part * spread,
-        noise_error=part * _jackknife([s for _, s in left_out]),
-        batch_squared_norm=float(gram.sum()) / m**2,
+        squared_norm=float(square),
+        squared_norm_error=_jackknife(rest[0]),
+        noise=part * float(spread),
+        noise_error=part * _jackknife(rest[1]),
+        batch_squared_norm=float(total) / m**2,
         parts=m,
         samples=samples,
     )
@@ -97,15 +110,13 @@ def gram_matrix(gradients: Sequence[Sequence[Tensor]]) -> Tensor:
     return gram
 
 
-def _moments(gram: Tensor) -> tuple[float, float]:
-    """(|g|^2, tr of the covariance of one part), both unbiased."""
-    m, total, diagonal = len(gram), float(gram.sum()), float(gram.diagonal().sum())
+def _moments(total: Tensor, diagonal: Tensor, m: int) -> tuple[Tensor, Tensor]:
+    """(|g|^2, tr of the covariance of one part), both unbiased, from the sum of G and its trace."""
     return (total - diagonal) / (m * (m - 1)), (diagonal - total / m) / (m - 1)
 
 
-def _jackknife(values: Sequence[float]) -> float:
+def _jackknife(values: Tensor) -> float:
     m = len(values)
     if m < 3:
         return math.nan
-    spread = float(torch.tensor(values, dtype=torch.float64).std())  # nan beyond double precision
-    return (m - 1) / math.sqrt(m) * spread
+    return (m - 1) / math.sqrt(m) * float(values.std())  # nan beyond double precision

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from talweg._errors import InputError
-from talweg.monitor._curvature import extremes, hessian_product
-from talweg.monitor._gradients import GradientEstimate, estimate, gram_matrix
-from talweg.monitor._optimizer import step_operator
+from talweg.monitor._curvature import Product, extremes, hessian_product
+from talweg.monitor._gradients import estimate_from_sums, gram_matrix
+from talweg.monitor._optimizer import StepOperator, step_operator
+from talweg.monitor._processes import Processes
 from talweg.monitor._undisturbed import Loss, plain, undisturbed
 
 Row = dict[str, Any]
@@ -52,6 +53,11 @@ def batch_size(batch: Any) -> int:
     return sizes.pop()
 
 
+def first(batch: Any, samples: int) -> Any:
+    """The first samples of a batch."""
+    return _slice(batch, 0, samples)
+
+
 def _tensors(batch: Any) -> Iterator[Tensor]:
     if isinstance(batch, Tensor):
         yield batch
@@ -76,8 +82,13 @@ def _slice(batch: Any, start: int, stop: int) -> Any:
 
 
 def look_at_gradient(
-    model: nn.Module, loss: Loss, batch: Any, parts: int, names: Sequence[str]
-) -> tuple[Row, GradientEstimate]:
+    model: nn.Module,
+    loss: Loss,
+    batch: Any,
+    parts: int,
+    names: Sequence[str],
+    processes: Processes | None = None,
+) -> Row:
     """The unbiased squared gradient norm, the noise, and gradient norms layer by layer.
 
     Args:
@@ -86,6 +97,7 @@ def look_at_gradient(
         batch: Fresh samples.
         parts: Micro-batches.
         names: Names of the trained parameters, in the order of the replica's leaves.
+        processes: Those that measure together, each its own batch, all of one size.
     """
     pieces = split(batch, parts)
     gradients: list[list[Tensor]] = []
@@ -94,34 +106,52 @@ def look_at_gradient(
         leaves = replica.trained
         for piece in pieces:
             value = replica.loss(loss, piece)
-            found = torch.autograd.grad(value, leaves, allow_unused=True)
+            own = torch.autograd.grad(value, leaves, allow_unused=True)
             gradients.append(
-                [
-                    torch.zeros_like(p) if g is None else g
-                    for g, p in zip(found, leaves, strict=True)
-                ]
+                [torch.zeros_like(p) if g is None else g for g, p in zip(own, leaves, strict=True)]
             )
             losses.append(float(value.detach()))
-            unused = [g is None for g in found]
-    found_estimate = estimate(gram_matrix(gradients), batch_size(batch) // parts * parts)
+            unused = [g is None for g in own]
+    gram = gram_matrix(gradients)
+    squares, crosses = gram.diagonal(), gram.sum(1)
     mean = [torch.stack(same).mean(0) for same in zip(*gradients, strict=True)]
+    samples = batch_size(batch) // parts * parts
+    if processes is not None:
+        parts, samples = parts * processes.count, samples * processes.count
+        sums = [
+            processes.total(torch.stack(same).to(torch.float64).sum(0))
+            for same in zip(*gradients, strict=True)
+        ]  # S, the sum over all parts of all processes
+        crosses = torch.stack([_product(own, sums) for own in gradients])
+        table = torch.stack([squares, crosses, torch.tensor(losses, dtype=torch.float64)], 1)
+        squares, crosses, shared = processes.gathered(table).unbind(1)
+        mean, losses = [total / parts for total in sums], shared.tolist()
+        missing = processes.total(torch.tensor(unused, dtype=torch.int32, device=processes.device))
+        unused = (missing == processes.count).tolist()
+    found = estimate_from_sums(squares, crosses, samples)
     norms = {n: float(g.norm()) for n, g in zip(names, mean, strict=True)}
     f = sum(losses) / parts
     row: Row = {
         "loss": f,
         "loss_error": _standard_error(losses),
-        "gradient_squared": found_estimate.squared_norm,
-        "gradient_squared_error": found_estimate.squared_norm_error,
-        "gradient_squared_batch": found_estimate.batch_squared_norm,
-        "noise": found_estimate.noise,
-        "noise_error": found_estimate.noise_error,
-        "noise_scale": found_estimate.noise_scale,
-        "batch_size": found_estimate.samples,
+        "gradient_squared": found.squared_norm,
+        "gradient_squared_error": found.squared_norm_error,
+        "gradient_squared_batch": found.batch_squared_norm,
+        "noise": found.noise,
+        "noise_error": found.noise_error,
+        "noise_scale": found.noise_scale,
+        "batch_size": found.samples,
         "gradient_norms": norms,
         "weight_norms": {n: float(p.detach().norm()) for n, p in zip(names, leaves, strict=True)},
         "unused": [n for n, missing in zip(names, unused, strict=True) if missing],
     }
-    return row, found_estimate
+    return row
+
+
+def _product(gradient: Sequence[Tensor], sums: Sequence[Tensor]) -> Tensor:
+    """<g, S> in float64, on the CPU."""
+    terms = [(g.to(torch.float64) * s).sum().cpu() for g, s in zip(gradient, sums, strict=True)]
+    return torch.stack(terms).sum()
 
 
 def look_at_curvature(
@@ -132,42 +162,63 @@ def look_at_curvature(
     samples: int,
     steps: int,
     seed: int,
+    processes: Processes | None = None,
 ) -> Row:
     """Stability of the optimiser's step, and the sign of the curvature, on a part of the batch.
 
     ``stability`` is the largest eigenvalue as the optimiser sees it, divided by its limit: above 1
     the step is unstable on the local quadratic. ``gradient_scaled`` is |S^{1/2} g|^2 over the same
     limit, g the gradient of ``curvature_loss``, the loss on those samples.
+
+    With processes, the samples are those of all of them, and the row is known to rank 0 alone.
     """
-    size = batch_size(batch)
-    part = _slice(batch, 0, min(size, samples))
+    size = min(batch_size(batch), samples)
+    originals = [p for p in plain(model).parameters() if p.requires_grad]
     with undisturbed(model) as replica:
-        leaves = replica.trained
-        originals = [p for p in plain(model).parameters() if p.requires_grad]
+        value = replica.loss(loss, first(batch, size))
+        product, gradient = hessian_product(value, replica.trained)
+        value = value.detach()
         operator = step_operator(optimizer, originals)
-        value = replica.loss(loss, part)
-        product, gradient = hessian_product(value, leaves)
-        row: Row = {"curvature_samples": min(size, samples)}
-        if operator is None or not any(_positive(root) for root in operator.roots):
-            return row
-        ends = extremes(operator.preconditioned(product), gradient, steps, seed)
-        row |= {
-            "stability": ends.largest / operator.limit,
-            "stability_error": ends.largest_error / operator.limit,
-            "negative": ends.smallest / operator.limit,
-            "negative_error": ends.smallest_error / operator.limit,
-            "limit": operator.limit,
-            "rates": list(operator.rates),
-            "noise_step": operator.noise_step,
-            "damping": operator.damping,
-            "gradient_scaled": float(operator.scaled(gradient).square().sum()) / operator.limit,
-            "curvature_loss": float(value.detach()),
-            "known_optimizer": operator.known,
-        }
-        if operator.uniform is not None:
-            row["sharpness"] = ends.largest / operator.uniform - max(operator.decay, default=0.0)
-            row["smallest_curvature"] = ends.smallest / operator.uniform
-        return row
+        if processes is None:
+            row = _curvature(operator, product, gradient, steps, seed, float(value))
+            return {"curvature_samples": size} | row
+        gradient, value = processes.total(gradient), processes.total(value)
+        with processes.joint(product, gradient) as joint:
+            if joint is None:
+                return {}
+            n = processes.count
+            row = _curvature(operator, joint, gradient / n, steps, seed, float(value) / n)
+            return {"curvature_samples": n * size} | row
+
+
+def _curvature(
+    operator: StepOperator | None,
+    product: Product,
+    gradient: Tensor,
+    steps: int,
+    seed: int,
+    value: float,
+) -> Row:
+    if operator is None or not any(_positive(root) for root in operator.roots):
+        return {}
+    ends = extremes(operator.preconditioned(product), gradient, steps, seed)
+    row: Row = {
+        "stability": ends.largest / operator.limit,
+        "stability_error": ends.largest_error / operator.limit,
+        "negative": ends.smallest / operator.limit,
+        "negative_error": ends.smallest_error / operator.limit,
+        "limit": operator.limit,
+        "rates": list(operator.rates),
+        "noise_step": operator.noise_step,
+        "damping": operator.damping,
+        "gradient_scaled": float(operator.scaled(gradient).square().sum()) / operator.limit,
+        "curvature_loss": value,
+        "known_optimizer": operator.known,
+    }
+    if operator.uniform is not None:
+        row["sharpness"] = ends.largest / operator.uniform - max(operator.decay, default=0.0)
+        row["smallest_curvature"] = ends.smallest / operator.uniform
+    return row
 
 
 def _positive(root: Tensor | float) -> bool:

@@ -17,18 +17,23 @@ from talweg.monitor._data import inspect_data
 from talweg.monitor._finding import Finding
 from talweg.monitor._findings import findings
 from talweg.monitor._history import History
+from talweg.monitor._kernel import look_at_kernel
 from talweg.monitor._looks import (
     batch_size,
+    first,
     look_at_curvature,
     look_at_gradient,
     look_at_units,
 )
+from talweg.monitor._processes import processes_of
 from talweg.monitor._records import RecordFile
 from talweg.monitor._structure import inspect_model
 from talweg.monitor._undisturbed import Loss, plain
 
-KINDS = {"gradient": 0.5, "curvature": 0.3, "units": 0.1, "updates": 0.1}
-"""The measurements and their parts of the overhead: the first two carry the diagnosis."""
+KINDS = {"gradient": 0.5, "curvature": 0.3, "units": 0.1, "updates": 0.1, "kernel": 0.1}
+"""The measurements and their weights in the overhead: the first two carry the diagnosis."""
+DECIDED_EVERY = 8
+"""Steps after which rank 0 tells the other processes what is due; telling makes them wait."""
 Row = dict[str, Any]
 
 
@@ -44,9 +49,10 @@ class Monitor:
                 optimizer.step()
 
     Each call of `step` may measure one of: the gradient and its noise from micro-batches, the
-    curvature against the optimiser's stability limit, dead and saturated units, and the next
-    update's size by layer; which, and how often, follows from `overhead`. What it costs is in
-    ``m.overhead``. `.grad`, `.training`, buffers and torch's generators are left alone.
+    curvature against the optimiser's stability limit, dead and saturated units, the conditioning
+    of the tangent kernel, and the next update's size by layer; which, and how often, follows from
+    `overhead`. What it costs is in ``m.overhead``. `.grad`, `.training`, buffers and torch's
+    generators are left alone.
 
     A batch that the weights have not seen makes the estimates unbiased, so call `step` before the
     optimiser's step. If it is first called after one, the rows say ``"fresh": False``.
@@ -63,17 +69,22 @@ class Monitor:
         f_star: A lower bound of the loss; 0 suits squared losses and cross-entropy.
         overhead: Share of the wall time that measurements may take.
         every: Fixed periods in steps for some of the kinds "gradient", "curvature", "units",
-            "updates", whatever they cost; 0 switches one off.
+            "updates", "kernel", whatever they cost; 0 switches one off.
         parts: Micro-batches per batch, at least 2; standard errors need 3.
         curvature_samples: Samples of the batch that curvature is measured on.
         lanczos_steps: Hessian products per look at curvature.
+        kernel_samples: Samples of the batch that the tangent kernel is measured on.
         log: Called with each row, a dict of numbers.
-        record: A file to append the rows to, as JSON lines.
+        record: A file to append the rows to, as JSON lines; if it ends in ``.parquet``, the lines
+            are in a file ``.jsonl`` beside it, and the table is written when the Monitor ends.
         seed: Of Lanczos' start vectors.
+        distributed: Whether processes that train together measure together: all hold the same
+            rows, rank 0 logs and keeps the record. None: if `model` is wrapped in
+            DistributedDataParallel. Each must then call `step` equally often.
 
     Raises:
-        InputError: an argument out of range, no trained parameter, or both or neither of `loss_fn`
-            and `loss_of`.
+        InputError: an argument out of range, no trained parameter, both or neither of `loss_fn`
+            and `loss_of`, or `distributed` without a process group.
     """
 
     def __init__(
@@ -89,9 +100,11 @@ class Monitor:
         parts: int = 4,
         curvature_samples: int = 64,
         lanczos_steps: int = 8,
+        kernel_samples: int = 16,
         log: Callable[[Row], None] | None = None,
         record: str | Path | None = None,
         seed: int = 0,
+        distributed: bool | None = None,
     ) -> None:
         if (loss_fn is None) == (loss_of is None):
             raise InputError(
@@ -103,10 +116,11 @@ class Monitor:
                 f"f_star of Monitor: a finite lower bound of the loss is required; got {f_star!r}; "
                 "0 is one for squared losses and cross-entropy"
             )
-        if parts < 2 or curvature_samples < 1 or lanczos_steps < 1:
+        if parts < 2 or curvature_samples < 1 or lanczos_steps < 1 or kernel_samples < 2:
             raise InputError(
-                "parts, curvature_samples, lanczos_steps of Monitor: at least 2, 1 and 1 are "
-                f"required; got {parts}, {curvature_samples}, {lanczos_steps}; raise them"
+                "parts, curvature_samples, lanczos_steps, kernel_samples of Monitor: at least 2, "
+                f"1, 1 and 2 are required; got {parts}, {curvature_samples}, {lanczos_steps}, "
+                f"{kernel_samples}; raise them"
             )
         self.model, self.optimizer = model, optimizer
         self.names = [n for n, p in plain(model).named_parameters() if p.requires_grad]
@@ -119,6 +133,8 @@ class Monitor:
         self.f_star = float(f_star)
         self.parts, self.seed = parts, seed
         self.curvature_samples, self.lanczos_steps = curvature_samples, lanczos_steps
+        self.kernel_samples = kernel_samples
+        self.processes = processes_of(model, distributed)
         self.log = log
         self.budget = Budget(KINDS, overhead, every)
         self.rows: list[Row] = []
@@ -132,7 +148,7 @@ class Monitor:
         self._handles: list[Any] = []
 
     def __enter__(self) -> Monitor:
-        if self._record is not None:
+        if self._record is not None and self._leads:
             self._file = RecordFile(self._record)
         self._handles = [
             self.optimizer.register_step_pre_hook(self._before_step),
@@ -161,10 +177,12 @@ class Monitor:
         start = time.perf_counter()
         if self.steps == 0:
             self.fresh = self.optimizer_steps == 0
-        kinds = self.budget.due(self.steps)
+        kinds = self._due()
         row: Row = {"step": self.steps, "fresh": self.fresh}
         if loss is not None and kinds:
-            row["batch_loss"] = float(loss.detach()) if isinstance(loss, Tensor) else float(loss)
+            row["batch_loss"] = self._mean(loss)
+        if self.processes is not None and kinds:
+            batch = first(batch, self._common_size(batch))
         begun = start
         for kind in kinds:
             row |= self._look(kind, batch)
@@ -196,24 +214,67 @@ class Monitor:
         return findings(History(tuple(self.rows), self.f_star), model, facts)
 
     def _look(self, kind: str, batch: Any) -> Row:
+        if kind == "updates":
+            self._before = [p.detach().clone() for p in self._trained()]
+            return {}
+        row = self._measured(kind, batch)
+        if self.processes is not None:
+            row = self.processes.told(row)
+        return row
+
+    def _measured(self, kind: str, batch: Any) -> Row:
         if kind == "gradient":
             if batch_size(batch) < self.parts:
                 return {}
-            row, found = look_at_gradient(self.model, self.loss, batch, self.parts, self.names)
+            row = look_at_gradient(
+                self.model, self.loss, batch, self.parts, self.names, self.processes
+            )
             gap = row["loss"] - self.f_star
             if gap > 0:
-                row["pl_ratio"] = found.squared_norm / (2 * gap)
-                row["pl_ratio_error"] = found.squared_norm_error / (2 * gap)
+                row["pl_ratio"] = row["gradient_squared"] / (2 * gap)
+                row["pl_ratio_error"] = row["gradient_squared_error"] / (2 * gap)
             return row
         if kind == "curvature":
             return look_at_curvature(
                 self.model, self.loss, batch, self.optimizer, self.curvature_samples,
-                self.lanczos_steps, self.seed,
+                self.lanczos_steps, self.seed, self.processes,
             )  # fmt: skip
-        if kind == "units":
-            return look_at_units(self.model, self.loss, batch)
-        self._before = [p.detach().clone() for p in self._trained()]
-        return {}
+        if kind == "kernel":
+            return look_at_kernel(self.model, self.loss, batch, self.kernel_samples, self.f_star)
+        return look_at_units(self.model, self.loss, batch)
+
+    @property
+    def _leads(self) -> bool:
+        return self.processes is None or self.processes.leads
+
+    def _due(self) -> list[str]:
+        if self.processes is None:
+            return self.budget.due(self.steps)
+        if self.budget.shares and self.steps % DECIDED_EVERY == 0:
+            return self.processes.told(self.budget.due(self.steps))
+        return self.budget.scheduled(self.steps)
+
+    def _mean(self, loss: Tensor | float) -> float:
+        value = torch.as_tensor(loss, dtype=torch.float64).detach()
+        if self.processes is None:
+            return float(value)
+        return float(self.processes.total(value.to(self.processes.device))) / self.processes.count
+
+    def _common_size(self, batch: Any) -> int:
+        """Samples that every process has, so that all parts are of one size."""
+        assert self.processes is not None
+        try:
+            own = batch_size(batch)
+        except InputError:
+            self.processes.smallest(-1)  # the others must not wait
+            raise
+        found = self.processes.smallest(own)
+        if found < 0:
+            raise InputError(
+                "batch of Monitor.step: tensors with one common first dimension are required in "
+                "every process; got something else in another one; see its error"
+            )
+        return found
 
     def _trained(self) -> list[Tensor]:
         return [p for p in plain(self.model).parameters() if p.requires_grad]
@@ -238,7 +299,7 @@ class Monitor:
         self.rows.append(row)
         if self._file is not None:
             self._file.append(row)
-        if self.log is not None:
+        if self.log is not None and self._leads:
             self.log(row)
 
 

@@ -75,7 +75,7 @@ class RecordFile:
 def read_records(path: str | Path) -> list[Row]:
     """The rows of a record; a last line that was cut off is left out.
 
-    In lines, numbers that JSON lacks are the words "nan", "inf" and "-inf"; a table has the numbers.
+    Lines have the words "nan", "inf" and "-inf" for numbers that JSON lacks, a table the numbers.
 
     Args:
         path: JSON lines, or a table if it ends in ``.parquet``.
