@@ -142,6 +142,23 @@ def test_outputs_in_a_dict() -> None:
     assert row["kernel_samples"] == 6
 
 
+class Converted(WithLogits):
+    """Logits in another precision than that of the loss."""
+
+    def forward(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        outputs = super().forward(x, labels)
+        return outputs | {"logits": outputs["logits"].double()}
+
+
+def test_outputs_that_were_converted_after_the_loss() -> None:
+    torch.manual_seed(0)
+    inner = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 4))
+    batch = {"x": torch.randn(6, 3), "labels": torch.randint(4, (6,))}
+    row = look_at_kernel(Converted(inner), lambda m, b: m(**b)["loss"], batch, 6, 0.0)
+    expected = row_of(inner, F.cross_entropy, batch["x"], batch["labels"])
+    assert row == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.parametrize(
     "loss",
     [

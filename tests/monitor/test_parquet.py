@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -69,25 +68,13 @@ def test_every_row_comes_back(rows: list[dict[str, Any]], tmp_path: Path) -> Non
     assert numbers(read_records(tmp_path / "a.parquet")) == numbers(rows)
 
 
-KILLED = """
-import os, signal, sys, torch, talweg
-from torch import nn
-model = nn.Linear(3, 2)
-optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-with talweg.Monitor(model, optimizer, nn.functional.mse_loss, every={"gradient": 1},
-                    record=sys.argv[1]) as m:
-    for step in range(5):
-        m.step((torch.randn(8, 3), torch.randn(8, 2)))
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def test_a_killed_run_leaves_its_lines_and_the_next_one_its_table(tmp_path: Path) -> None:
+def test_what_a_kill_leaves_is_continued(tmp_path: Path) -> None:
+    """A killed Monitor does not end; that its lines survive is tested beside its lines."""
     path = tmp_path / "run.parquet"
-    subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False, timeout=120)
+    killed = watched(tmp_path / "run.jsonl")
+    with (tmp_path / "run.jsonl").open("ab") as file:
+        file.write(b'{"step": 10, "gradient_squ')  # a line cut off
     assert not path.exists()
-    killed = read_records(tmp_path / "run.jsonl")
-    assert {row["step"] for row in killed} == set(range(5))
     later = watched(path)
     rows = read_records(path)
     assert len(rows) == len(killed) + len(later)

@@ -31,6 +31,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from talweg.monitor._gradients import gram_matrix
 from talweg.monitor._looks import batch_size, first
@@ -63,10 +64,10 @@ def look_at_kernel(model: nn.Module, loss: Loss, batch: Any, most: int, f_star: 
         leaves = replica.trained
         row_bytes = sum(p.numel() * p.element_size() for p in leaves)
         samples = min(batch_size(batch), most, max(2, MOST_BYTES // row_bytes))
-        value, outputs = _evaluated(model, replica, loss, first(batch, samples))
-        if outputs is None or len(outputs) != samples:
+        value, found = _evaluated(model, replica, loss, first(batch, samples))
+        if len(found) != 1 or len(found[0][0]) != samples:
             return {"kernel_samples": 0}
-        (pull,) = torch.autograd.grad(value, outputs, retain_graph=True)  # (n, ...)
+        outputs, pull = found[0]  # F and r, (n, ...)
         lengths = pull.reshape(samples, -1).double().norm(dim=1)  # a, (n,)
         chosen = torch.nonzero(lengths).reshape(-1).tolist()
         row: Row = {"kernel_samples": len(chosen)}
@@ -74,14 +75,14 @@ def look_at_kernel(model: nn.Module, loss: Loss, batch: Any, most: int, f_star: 
             return row
         gradients = []
         for i in chosen:
-            direction = torch.zeros_like(pull)
-            direction[i] = pull[i] / lengths[i].to(pull)
+            direction = torch.zeros_like(outputs)
+            direction[i] = pull[i].to(outputs) / lengths[i].to(outputs)
             gradients.append(
                 torch.autograd.grad(
                     outputs, leaves, direction, retain_graph=True, materialize_grads=True
                 )
             )
-        eps = max(torch.finfo(t.dtype).eps for t in (outputs, *leaves))
+        eps = max(torch.finfo(t.dtype).eps for t in (pull, *leaves))
         gap = float(value.detach()) - f_star
         return row | _spectrum(gram_matrix(gradients), eps, float(lengths.square().sum()), gap)
 
@@ -108,8 +109,8 @@ def _spectrum(kernel: Tensor, eps: float, pull: float, gap: float) -> Row:
 
 def _evaluated(
     model: nn.Module, replica: Replica, loss: Loss, part: Any
-) -> tuple[Tensor, Tensor | None]:
-    """The loss, and the one tensor of outputs that it was computed from, if there is one."""
+) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    """The loss f, and the outputs F of the model that it was computed from, each with df/dF."""
     calls: list[Any] = []
 
     def keep(_: nn.Module, inputs: Any, output: Any) -> None:
@@ -121,22 +122,26 @@ def _evaluated(
         value = replica.loss(loss, part)
     finally:
         handle.remove()
-    if len(calls) != 1:
-        return value, None
+    if len(calls) != 1 or not value.requires_grad:
+        return value, []
     output = calls[0]
-    candidates = _tensors(output["logits"] if _has_logits(output) else output)
-    found = [t for t in candidates if t.requires_grad and t.ndim > 0 and _leads_to(value, t)]
-    return value, found[0] if len(found) == 1 else None
+    # Outputs of transformers hold hidden states beside the logits.
+    logits = output.get("logits") if isinstance(output, Mapping) else None
+    candidates = [t for t in _tensors(output if logits is None else logits) if t.requires_grad]
+    pulls = [(t, _pull(value, t)) for t in candidates if t.ndim > 0]
+    return value, [(t, pull) for t, pull in pulls if pull is not None]
 
 
-def _has_logits(output: Any) -> bool:
-    """Whether these are outputs of transformers, which may hold hidden states as well."""
-    return isinstance(output, Mapping) and isinstance(output.get("logits"), Tensor)
-
-
-def _leads_to(value: Tensor, tensor: Tensor) -> bool:
-    found = torch.autograd.grad(value, tensor, retain_graph=True, allow_unused=True)
-    return found[0] is not None
+def _pull(value: Tensor, outputs: Tensor) -> Tensor | None:
+    """df/dF, or None where f was not computed from F."""
+    edges = [get_gradient_edge(outputs)]
+    node = outputs.grad_fn
+    if node is not None and node.name() == "ToCopyBackward0":
+        # Returned in another precision than the loss was computed from, as accelerate does.
+        before, number = node.next_functions[0]
+        edges += [GradientEdge(before, number)] if before is not None else []
+    found = torch.autograd.grad(value, edges, retain_graph=True, allow_unused=True)
+    return next((pull for pull in found if isinstance(pull, Tensor)), None)
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:
