@@ -1,13 +1,16 @@
 """Evaluate a model that is being trained without leaving a trace in it.
 
 Gradients, buffers, hooks on parameters and torch's random generators are as before; only time
-passes. Dropout draws from the generators as they stand, and they are put back afterwards.
+passes. Dropout draws from the generators as they stand, and they are put back afterwards. What is
+compiled runs as it was written: compiled code has no second derivative, keeps no graph for a second
+pass, and would be compiled again for the hooks of a look.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -89,5 +92,15 @@ def undisturbed(model: nn.Module) -> Iterator[Replica]:
     """
     inner = plain(model)
     device = next((p.device for p in inner.parameters()), torch.device("cpu"))
-    with generators_kept(device), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+    with (
+        _as_written(), generators_kept(device), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH)
+    ):  # fmt: skip
         yield Replica(inner)
+
+
+def _as_written() -> AbstractContextManager[object]:
+    """A context in which compiled modules run eagerly; nothing is compiled before dynamo loads."""
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    eager: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+    return eager
