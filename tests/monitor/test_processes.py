@@ -170,6 +170,17 @@ def test_together_needs_a_process_group() -> None:
         talweg.Monitor(model, optimizer, F.cross_entropy, distributed=True)
 
 
+class FullyShardedDataParallel(nn.Sequential):
+    """Stands for the wrapper of that name, which needs processes to be made."""
+
+
+def test_shards_are_refused() -> None:
+    model = FullyShardedDataParallel(network())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(talweg.InputError, match="got FullyShardedDataParallel"):
+        talweg.Monitor(model, optimizer, F.cross_entropy)
+
+
 @pytest.mark.parametrize("m", [2, 3, 7])
 def test_sums_say_what_the_gram_matrix_says(m: int) -> None:
     """Against leaving parts out of the Gram matrix one by one."""

@@ -118,8 +118,16 @@ def processes_of(model: nn.Module, distributed: bool | None) -> Processes | None
             all processes where it is not wrapped. False: none.
 
     Raises:
-        InputError: True without an initialised process group.
+        InputError: True without an initialised process group, or parameters in shards, of which no
+            process can evaluate the model alone.
     """
+    sharded = {type(m).__name__ for m in model.modules()} & {"FullyShardedDataParallel"}
+    sharded |= {type(p).__name__ for p in model.parameters()} & {"DTensor"}
+    if sharded:
+        raise InputError(
+            "model of Monitor: parameters that every process holds whole are required; got "
+            f"{' and '.join(sorted(sharded))}; measure a copy that is not sharded"
+        )
     if distributed is False:
         return None
     ready = dist.is_available() and dist.is_initialized()
