@@ -115,8 +115,9 @@ def _too_large(history: History, stability: float, diverged: bool) -> Finding:
     )  # fmt: skip
     what = "the loss diverges" if diverged else "the loss does not fall"
     below = f" (below {factor * max(rates):.3g})" if rates else ""
+    sure = 0.9 if diverged and stability > 1 else 0.75 if diverged or history.left > DOWN else 0.45
     return Finding(
-        "step_too_large", 0.9 if diverged and stability > 1 else 0.75, f"{what}: {seen}", "E1",
+        "step_too_large", sure, f"{what}: {seen}", "E1",
         f"Multiply the step by {factor:.2g}{below}.", {"lr_factor": factor},
         {"stability": stability},
     )  # fmt: skip
