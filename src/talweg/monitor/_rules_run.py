@@ -46,7 +46,10 @@ def run_rules(history: History, model: ModelFacts, data: DataFacts | None) -> It
     tiny = row_size(history, model) < TINY  # all units of ReLU networks lie near 0 there
     died = units_died(history) and history.left > 0.9 and not (drowned or tiny)
     thrown = early > 2 * UNSTABLE or peak > 3 * history.start or died
-    if (late > UNSTABLE and (flat or history.left > STUCK)) or (thrown and history.left > 0.5):
+    calm = drowned and late < 1  # whatever threw it, noise holds it now
+    if (late > UNSTABLE and (flat or history.left > STUCK)) or (
+        thrown and history.left > 0.5 and not calm
+    ):
         yield _too_large(history, late if late > UNSTABLE else _largest(history), False)
     negative = -history.late("negative", history.curvatures)
     bent = negative > 0.2 * max(late, 0.0) and negative > 0
