@@ -18,7 +18,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -94,25 +94,27 @@ def run(job: tuple[Case, str, bool]) -> dict[str, object]:
 def jobs(half: str, quick: bool, repair: bool) -> Iterator[tuple[Case, str, bool]]:
     """The runs of one half."""
     tasks = {"dev": DEV, "test": TEST}[half]
-    optimizers = {
-        "dev": ("SGD", "momentum", "Adam"),
+    names = {
+        "dev": ("SGD", "momentum", "Adam", "AdamW"),
         "test": ("SGD", "Nesterov", "Adam", "AdamW"),
     }[half]
-    widths = {"dev": (32,), "test": (24, 64)}[half]
+    widths = {"dev": (32,), "test": (20, 48)}[half]
     seeds = range(1) if quick else range({"dev": 2, "test": 4}[half])
     for family in tasks:
-        for task in tasks[family]:
+        for place, task in enumerate(tasks[family]):
+            # Half of the optimisers for each task of the development half.
+            optimizers = names[place % 2 :: 2] if half == "dev" else names
             for index, optimizer in enumerate(optimizers):
-                odd = (index + list(tasks[family]).index(task)) % 2 == 1
+                odd = (index + place) % 2 == 1
                 for width in widths:
                     for seed in seeds:
-                        own = seed if half == "dev" else 100 + seed
-                        activation = ("relu", "tanh")[(seed + widths.index(width)) % 2]
+                        own = seed if half == "dev" else 200 + seed
+                        activation = ("relu", "tanh")[(place // 2 + seed + widths.index(width)) % 2]
                         if family == "transformer" and activation == "tanh":
                             activation = "gelu"
                         case = Case(half, family, task, optimizer, width, activation, own)
                         yield case, "", repair
-                        if half == "test" and (seed or (width == widths[0]) != odd):
+                        if seed or (half == "test" and (width == widths[0]) != odd):
                             continue
                         for fault in FAULTS:
                             yield case, fault, repair
@@ -127,7 +129,9 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--fault", default=None, help="only this one ('' for healthy runs)")
     parser.add_argument("--family", default=None)
-    parser.add_argument("--out", type=Path, default=None, help="file to append a line to per run")
+    parser.add_argument(
+        "--out", type=Path, default=None, help="keeps a line per run; those in it are not run again"
+    )
     parser.add_argument("--show", type=Path, default=None, help="print such a file instead")
     chosen = parser.parse_args()
     todo = [
@@ -137,20 +141,26 @@ def main() -> int:
     ]
     begun = time.perf_counter()
     if chosen.show is not None:
-        show([json.loads(line) for line in chosen.show.read_text().splitlines()])
+        show(_kept(chosen.show))
         return 0
+    results = _kept(chosen.out) if chosen.out is not None and chosen.out.exists() else []
+    known = {(tuple(r["case"].values()), r["fault"]) for r in results}
+    todo = [job for job in todo if (astuple(job[0]), job[1]) not in known]
     with ProcessPoolExecutor(chosen.workers) as pool:
-        results = []
-        for result in pool.map(run, todo, chunksize=20):
+        for count, result in enumerate(pool.map(run, todo, chunksize=20), 1):
             results.append(result)
             if chosen.out is not None:
                 with chosen.out.open("a") as file:
                     file.write(json.dumps(result) + "\n")
             if sys.stderr.isatty():
-                print(f"\r{len(results)}/{len(todo)}", end="", file=sys.stderr)
+                print(f"\r{count}/{len(todo)}", end="", file=sys.stderr)
     show(results)
-    print(f"{len(results)} runs, {time.perf_counter() - begun:.0f} s")
+    print(f"{len(results)} runs, {time.perf_counter() - begun:.0f} s for {len(todo)} of them")
     return 0
+
+
+def _kept(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def show(results: list[dict[str, object]]) -> None:

@@ -68,22 +68,43 @@ def _teacher(shape: tuple[int, ...], seed: int) -> Task:
     return _task(X, np.sin(2 * X @ a) + (X @ b) ** 2 / 2, shape)
 
 
-def _patches(*, regression: bool) -> Task:
-    """8x8 patches of two photographs: which one, or how bright the middle is beside the rim."""
-    rng = np.random.default_rng(5)
+def _teacher_of_waves(seed: int) -> Task:
+    """Two waves that modulate one another, in 16 dimensions."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((700, 16))
+    a, b = rng.standard_normal((2, 16)) / 4
+    return _task(X, np.cos(X @ a) * (1 + X @ b), (16,))
+
+
+def _photographs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """8x8 patches of two photographs, (n, 3, 8, 8), and which one each is from."""
+    rng = np.random.default_rng(seed)
     patches, label = [], []
     for index, name in enumerate(("china.jpg", "flower.jpg")):
         image = datasets.load_sample_image(name) / 255.0
-        for _ in range(500):
+        for _ in range(count):
             i, j = rng.integers(0, 400), rng.integers(0, 600)
             patches.append(image[i : i + 8, j : j + 8].transpose(2, 0, 1))
             label.append(index)
-    X = np.array(patches)
-    y = np.array(label)
+    return np.array(patches), np.array(label)
+
+
+def _patches(*, regression: bool) -> Task:
+    """Which photograph, or how bright the middle is beside the rim."""
+    X, y = _photographs(500, 5)
     if regression:
         grey = X.mean(1)
         y = grey[:, 2:6, 2:6].mean((1, 2)) - grey.mean((1, 2))
     return _task(X, y, (3, 8, 8))
+
+
+def _edges(*, regression: bool) -> Task:
+    """Whether brightness changes more from left to right, or how bright the left is."""
+    X, _ = _photographs(350, 21)
+    grey = X.mean(1)
+    across, down = (np.abs(np.diff(grey, axis=axis)).mean((1, 2)) for axis in (2, 1))
+    y = grey[:, :, :4].mean((1, 2)) - grey[:, :, 4:].mean((1, 2))
+    return _task(X, y if regression else (across > down).astype(np.int64), (3, 8, 8))
 
 
 def _sequences(*, regression: bool) -> Task:
@@ -96,19 +117,35 @@ def _sequences(*, regression: bool) -> Task:
     return _task(X.reshape(900, 60), y, (10, 6))
 
 
+def _tokens(*, regression: bool) -> Task:
+    """Eight tokens of five numbers: the mean product of two directions, its sign or a root."""
+    rng = np.random.default_rng(23)
+    X = rng.standard_normal((700, 8, 5))
+    a, b = rng.standard_normal((2, 5)) / 5**0.5
+    product = ((X @ a) * (X @ b)).mean(1)
+    size = np.sqrt(np.square(X @ a).mean(1))
+    y = size if regression else (product > np.median(product)).astype(np.int64)
+    return _task(X.reshape(700, 40), y, (8, 5))
+
+
 DEV = {
     "MLP": {"digits": lambda: _digits((64,), moments=False),
-            "moment": lambda: _digits((64,), moments=True)},
+            "moment": lambda: _digits((64,), moments=True),
+            "breast cancer": lambda: _table("breast_cancer", (30,)),
+            "teacher": lambda: _teacher((20,), 3)},
     "ConvNet": {"digits": lambda: _digits((1, 8, 8), moments=False),
-                "moment": lambda: _digits((1, 8, 8), moments=True)},
+                "moment": lambda: _digits((1, 8, 8), moments=True),
+                "patches": lambda: _patches(regression=False),
+                "brightness": lambda: _patches(regression=True)},
     "transformer": {"digits": lambda: _digits((8, 8), moments=False),
-                    "moment": lambda: _digits((8, 8), moments=True)},
+                    "moment": lambda: _digits((8, 8), moments=True),
+                    "directions": lambda: _sequences(regression=False),
+                    "product": lambda: _sequences(regression=True)},
 }  # fmt: skip
 TEST = {
-    "MLP": {"breast cancer": lambda: _table("breast_cancer", (30,)),
-            "teacher": lambda: _teacher((20,), 3)},
-    "ConvNet": {"patches": lambda: _patches(regression=False),
-                "brightness": lambda: _patches(regression=True)},
-    "transformer": {"directions": lambda: _sequences(regression=False),
-                    "product": lambda: _sequences(regression=True)},
+    "MLP": {"wine": lambda: _table("wine", (13,)), "waves": lambda: _teacher_of_waves(17)},
+    "ConvNet": {"edges": lambda: _edges(regression=False),
+                "sides": lambda: _edges(regression=True)},
+    "transformer": {"sign": lambda: _tokens(regression=False),
+                    "size": lambda: _tokens(regression=True)},
 }  # fmt: skip

@@ -108,6 +108,42 @@ def test_the_noise_floor_of_a_quadratic(momentum: float) -> None:
     assert sum(losses) / len(losses) == pytest.approx(predicted, rel=0.25)
 
 
+def test_a_schedule_through_zero_freezes_nothing() -> None:
+    model, X = nn.Linear(6, 1), torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 20)
+    with talweg.Monitor(model, optimizer, F.mse_loss, every={"gradient": 1}) as m:
+        for _ in range(20):
+            m.step((X, X[:, :1]))
+            optimizer.zero_grad()
+            F.mse_loss(model(X), X[:, :1]).backward()
+            optimizer.step()
+            schedule.step()
+    assert optimizer.param_groups[0]["lr"] == 0
+    assert "frozen" not in {f.kind for f in m.findings()}
+
+
+def test_twins_that_blow_up_were_twins() -> None:
+    model = nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 1))
+    for p in model.parameters():
+        nn.init.constant_(p, 0.5)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    start = inspect_model(model, optimizer)
+    with torch.no_grad():
+        model[0].weight[0, 0] = math.nan
+    assert inspect_model(model, optimizer).since(start).twins == {"0.weight": 1.0}
+    with torch.no_grad():
+        model[0].weight.copy_(torch.randn(4, 2, generator=torch.Generator().manual_seed(0)))
+    assert inspect_model(model, optimizer).since(start).twins == {}
+
+
+def test_a_small_batch_does_not_set_the_start() -> None:
+    """Losses 9, 1, 1, ...: the first with an error of 4 is no start, with one of 0.1 it is."""
+    for error, start in ((4.0, 1.0), (0.1, 8.8)):
+        rows = [{"step": i, "loss": 9.0 if i == 0 else 1.0, "loss_error": error} for i in range(9)]
+        assert History(rows).start == pytest.approx(start)
+
+
 Change = Callable[[nn.Sequential, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 

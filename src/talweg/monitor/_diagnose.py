@@ -11,12 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from talweg._errors import InputError
-from talweg.monitor._data import inspect_data
 from talweg.monitor._finding import Finding
-from talweg.monitor._findings import findings
-from talweg.monitor._history import History
 from talweg.monitor._monitor import Monitor, Row
-from talweg.monitor._structure import inspect_model
 from talweg.monitor._undisturbed import Loss
 
 LOOKS = 40  # at the gradient in one trial; half as many at curvature
@@ -65,7 +61,6 @@ def diagnose(
     every = {"gradient": period, "curvature": 2 * period, "units": 4 * period}
     every |= {"updates": 0, "kernel": 0}
     with torch.random.fork_rng():
-        facts = inspect_data(loader)
         with Monitor(
             own_model, own_optimizer, loss_fn, loss_of=loss_of, f_star=f_star, every=every
         ) as monitor:
@@ -76,8 +71,7 @@ def diagnose(
                 own_optimizer.step()
                 if progress is not None and row is not None:
                     progress(step, row)
-    history = History(tuple(monitor.rows), f_star)
-    return findings(history, inspect_model(own_model, own_optimizer), facts)
+        return monitor.findings(loader)
 
 
 def _endless(loader: Iterable[Any]) -> Iterator[Any]:

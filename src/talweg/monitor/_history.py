@@ -65,14 +65,25 @@ class History:
 
     @cached_property
     def start(self) -> float:
-        """Loss at the start: the first that is known."""
-        return self.losses[0][1] if self.losses else math.nan
+        """Loss at the start: the first that is known, less what a small batch may overstate.
+
+        That is two standard errors, but not below the median of the first three.
+        """
+        if not self.losses:
+            return math.nan
+        first = self.losses[0][1]
+        error = next((row.get("loss_error", 0.0) for row in self.rows if "loss" in row), 0.0)
+        least = min(first, _median([loss for _, loss in self.losses[:3]]))
+        return max(least, first - 2 * error) if _finite(error) else first
 
     @cached_property
     def end(self) -> float:
-        """Loss at the end: the median of the last tenth, of at least three rows."""
-        tail = [loss for _, loss in self.losses[-max(3, len(self.losses) // 10) :]]
-        return _median(tail)
+        """Loss at the end: the mean of the last fifth, of at least three rows.
+
+        Losses of batches are skewed: their median would say too little.
+        """
+        tail = [loss for _, loss in self.losses[-max(3, len(self.losses) // 5) :]]
+        return sum(tail) / len(tail) if tail else math.nan
 
     @cached_property
     def diverged(self) -> bool:

@@ -27,7 +27,7 @@ from talweg.monitor._looks import (
 )
 from talweg.monitor._processes import processes_of
 from talweg.monitor._records import RecordFile
-from talweg.monitor._structure import inspect_model
+from talweg.monitor._structure import ModelFacts, inspect_model
 from talweg.monitor._undisturbed import Loss, plain
 
 KINDS = {"gradient": 0.5, "curvature": 0.3, "units": 0.1, "updates": 0.1, "kernel": 0.1}
@@ -145,9 +145,11 @@ class Monitor:
         self._file: RecordFile | None = None
         self._before: list[Tensor] | None = None
         self._begun = 0.0
+        self._start: ModelFacts | None = None
         self._handles: list[Any] = []
 
     def __enter__(self) -> Monitor:
+        self._start = inspect_model(self.model, self.optimizer)
         if self._record is not None and self._leads:
             self._file = RecordFile(self._record)
         self._handles = [
@@ -211,6 +213,8 @@ class Monitor:
         """
         facts = inspect_data(data) if data is not None else None
         model = inspect_model(self.model, self.optimizer)
+        if self._start is not None:
+            model = model.since(self._start)
         return findings(History(tuple(self.rows), self.f_star), model, facts)
 
     def _look(self, kind: str, batch: Any) -> Row:

@@ -129,7 +129,7 @@ def state_rules(history: History, model: ModelFacts) -> Iterator[Finding]:
                     "Initialise with variance 2/fan_in (ReLU) or 1/fan_in, or put normalisation "
                     "between the layers.", {"reinitialize": [name]}, {"growth": largest / base},
                 )  # fmt: skip
-    size = _row_size(history, model)
+    size = row_size(history, model)
     if size < TINY:
         yield Finding(
             "saddle", sure,
@@ -159,8 +159,13 @@ def units_died(history: History) -> bool:
     return first < MOST["dead"] <= last
 
 
-def _row_size(history: History, model: ModelFacts) -> float:
-    """The median over weights of the root mean square length of their rows, at the first look."""
+def row_size(history: History, model: ModelFacts) -> float:
+    """The median over weights of the root mean square length of their rows, at the first look.
+
+    Args:
+        history: The rows of the run.
+        model: For the numbers of units.
+    """
     norms = history.gradients[0]["weight_norms"] if history.gradients else {}
     found = [norms[name] / rows**0.5 for name, rows in model.units.items() if name in norms]
     return statistics.median(found) if found else math.inf

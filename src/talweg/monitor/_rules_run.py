@@ -15,15 +15,17 @@ from collections.abc import Iterator
 from talweg.monitor._data import DataFacts
 from talweg.monitor._finding import Finding
 from talweg.monitor._history import History
-from talweg.monitor._rules_facts import units_died
+from talweg.monitor._rules_facts import TINY, row_size, units_died
 from talweg.monitor._structure import ModelFacts
 
 UNSTABLE = 1.5  # of the limit; at its edge full-batch training sits happily
 SLOW = 0.05  # of the limit
+LITTLE = 0.2  # share of the loss that is left where a larger step is still worth saying
 STUCK = 0.8  # share of the loss that is left
+DOWN = 0.3  # the same, of a run that came down: what else is found is a remark
 LEVEL = 0.003  # of |g|^2 / (2 (f - f*)) over the largest curvature: the PL ratio over L
 FLOOR = 0.02  # of the loss: what a smaller step must promise to take off
-AIM = 0.1  # of the limit, times 1 - momentum: what a suggested step would have; sharpness grows
+AIM = 0.15  # of the limit, times root 1 - momentum: what a suggested step has; sharpness grows
 
 
 def run_rules(history: History, model: ModelFacts, data: DataFacts | None) -> Iterator[Finding]:
@@ -39,10 +41,15 @@ def run_rules(history: History, model: ModelFacts, data: DataFacts | None) -> It
         return
     peak = max(loss for _, loss in history.losses)
     noise, floor = _noise(history), _floor(history)
-    drowned = flat and noise > 2 and floor > FLOOR * (history.end - history.f_star)
-    died = units_died(history) and history.left > 0.9 and not drowned
+    noisy = noise > 2 and floor > FLOOR * (history.end - history.f_star)
+    drowned = flat and noisy
+    tiny = row_size(history, model) < TINY  # all units of ReLU networks lie near 0 there
+    died = units_died(history) and history.left > 0.9 and not (drowned or tiny)
     thrown = early > 2 * UNSTABLE or peak > 3 * history.start or died
-    if (late > UNSTABLE and (flat or history.left > STUCK)) or (thrown and history.left > 0.5):
+    calm = drowned and late < 1  # whatever threw it, noise holds it now
+    if (late > UNSTABLE and (flat or history.left > STUCK)) or (
+        thrown and history.left > 0.5 and not calm
+    ):
         yield _too_large(history, late if late > UNSTABLE else _largest(history), False)
     negative = -history.late("negative", history.curvatures)
     bent = negative > 0.2 * max(late, 0.0) and negative > 0
@@ -57,7 +64,7 @@ def run_rules(history: History, model: ModelFacts, data: DataFacts | None) -> It
         )  # fmt: skip
     if drowned and not saddle:
         yield Finding(
-            "noise_floor", 0.85 if history.left > 0.1 else 0.45,
+            "noise_floor", 0.85 if history.left > DOWN else 0.45,
             f"the loss stands still at {history.end:.3g}; the noise of a batch is {noise:.2g} "
             f"times the squared gradient and holds the loss about {floor:.2g} above its minimum",
             "E2",
@@ -65,16 +72,18 @@ def run_rules(history: History, model: ModelFacts, data: DataFacts | None) -> It
             {"lr_factor": 0.1, "batch_factor": 10}, {"noise_to_signal": noise, "floor": floor},
         )  # fmt: skip
     residuals = data.samples * data.outputs if data is not None else 0
-    if model.parameters < residuals and history.left > 0.02 and (flat or fall < 0.3):
+    few = model.parameters < residuals / 4 or (model.parameters < residuals and flat)
+    if few and history.left > 0.02:
         yield Finding(
-            "rank_deficient", 0.7 if 4 * model.parameters < residuals else 0.45,
-            f"the loss stands still at {history.end:.3g}, and {model.parameters} parameters face "
-            f"{residuals} residuals: the tangent kernel is singular", "T11",
+            "rank_deficient", _deficiency(model.parameters / residuals, flat, fall),
+            f"{model.parameters} parameters face {residuals} residuals: the tangent kernel is "
+            f"singular, and the loss {'stands still' if flat else 'falls slowly'} at "
+            f"{history.end:.3g}", "T11",
             "Widen the network until the parameters outnumber the residuals, or accept that the "
             "loss has a positive minimum.", {"widen": residuals / max(1, model.parameters)},
             {"parameters": model.parameters, "residuals": residuals},
         )  # fmt: skip
-    if late < SLOW and history.left > 0.5 and not (saddle or thrown or drowned):
+    if late < SLOW and history.left > LITTLE and not (saddle or thrown or noisy):
         factor = max(2.0, _aim(history) / max(late, 1e-6))
         yield Finding(
             "step_too_small", 0.75,
@@ -83,7 +92,7 @@ def run_rules(history: History, model: ModelFacts, data: DataFacts | None) -> It
             f"Multiply the step by up to {factor:.2g}: the rate grows as much.",
             {"lr_factor": factor}, {"stability": late},
         )  # fmt: skip
-    if (fall > 0.1 and history.left < 0.9) or history.left < 0.3:
+    if (fall > 0.1 and history.left < 0.9) or history.left < DOWN:
         yield Finding(
             "converging", 0.6,
             f"{history.left:.2%} of the loss is left after {history.steps} steps"
@@ -91,6 +100,12 @@ def run_rules(history: History, model: ModelFacts, data: DataFacts | None) -> It
                if trend is not None and not flat else ""), "E1",
             "Go on.", {}, {"left": history.left},
         )  # fmt: skip
+
+
+def _deficiency(share: float, flat: bool, fall: float) -> float:
+    """How sure it is that too few parameters hold the loss up."""
+    slow = flat or fall < 0.3
+    return 0.7 if (share < 1 / 4 and slow) or (share < 1 / 16 and fall < 1.2) else 0.45
 
 
 def _too_large(history: History, stability: float, diverged: bool) -> Finding:
@@ -103,8 +118,9 @@ def _too_large(history: History, stability: float, diverged: bool) -> Finding:
     )  # fmt: skip
     what = "the loss diverges" if diverged else "the loss does not fall"
     below = f" (below {factor * max(rates):.3g})" if rates else ""
+    sure = 0.9 if diverged and stability > 1 else 0.75 if diverged or history.left > DOWN else 0.45
     return Finding(
-        "step_too_large", 0.9 if diverged and stability > 1 else 0.75, f"{what}: {seen}", "E1",
+        "step_too_large", sure, f"{what}: {seen}", "E1",
         f"Multiply the step by {factor:.2g}{below}.", {"lr_factor": factor},
         {"stability": stability},
     )  # fmt: skip
@@ -113,7 +129,7 @@ def _too_large(history: History, stability: float, diverged: bool) -> Finding:
 def _aim(history: History) -> float:
     """The stability that a suggested step would have."""
     damping = history.curvatures[0].get("damping", 1.0) if history.curvatures else 1.0
-    return AIM * float(damping)
+    return AIM * math.sqrt(damping)
 
 
 def _noise(history: History) -> float:
