@@ -3,7 +3,7 @@
 # make soundness  the campaign that tries to break the proofs: what is missing of it, resumable
 # make lint   style, format and types
 # make bench  every benchmark; the peers install into environments of their own first
-# make venv   only the environment, in .venv
+# make venv   only the environment with everything that the tests need, in .venv
 #
 # PYTHON=... picks the interpreter (3.11 or newer); PIP_ARGS=... reaches every pip install.
 
@@ -18,28 +18,30 @@ PYTEST_ARGS ?=
 SOUNDNESS_ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/.talweg-installed
+TEST_STAMP := .venv/.talweg-test-installed
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 demo: $(STAMP)
 	$(BIN)/talweg demo --out $(OUT)
 
 # Two workers of one thread each: small matrices gain nothing from a second thread.
-test: $(STAMP)
+test: $(TEST_STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 # Shards that are complete for the present code are not run again; Ctrl-C loses nothing finished.
-soundness: $(STAMP)
+soundness: $(TEST_STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soundness --document $(SOUNDNESS_ARGS)
 
-lint: $(STAMP)
+lint: $(TEST_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(STAMP) bench-peers
+bench: $(TEST_STAMP) bench-peers
 	for benchmark in benchmarks/*.py; do $(BIN)/python "$$benchmark"; done
 	$(BIN)/python -m benchmarks.faults
 
-venv: $(STAMP)
+venv: $(TEST_STAMP)
 
 # The stamp is the last line, so an interrupted installation is taken up again by the next make.
 $(STAMP): pyproject.toml checker/pyproject.toml constraints.txt
@@ -50,7 +52,13 @@ $(STAMP): pyproject.toml checker/pyproject.toml constraints.txt
 	  echo "make: Python 3.11 or newer is needed; name one with make PYTHON=/path/to/python3" >&2; \
 	  exit 1; fi; \
 	if ! $(BIN)/python -c '' 2>/dev/null; then $$python -m venv .venv; fi
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) \
+	$(INSTALL) $(PIP_ARGS) \
+	  --constraint constraints.txt --editable checker --editable '.[demo,reproduce]'
+	touch $@
+
+# The tests also run talweg inside the training loops of other libraries; the demo needs none.
+$(TEST_STAMP): $(STAMP)
+	$(INSTALL) $(PIP_ARGS) \
 	  --constraint constraints.txt --editable checker --editable '.[demo,reproduce,test,lint]'
 	touch $@
 
