@@ -76,6 +76,14 @@ def _teacher_of_waves(seed: int) -> Task:
     return _task(X, np.cos(X @ a) * (1 + X @ b), (16,))
 
 
+def _shells(seed: int) -> Task:
+    """Which of three shells a point in ten dimensions lies in."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((600, 10)) * np.array([1.5, 1.5, 1.5] + [0.7] * 7)
+    square = np.square(X).sum(1)
+    return _task(X, np.searchsorted(np.quantile(square, [1 / 3, 2 / 3]), square), (10,))
+
+
 def _photographs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """8x8 patches of two photographs, (n, 3, 8, 8), and which one each is from."""
     rng = np.random.default_rng(seed)
@@ -143,7 +151,7 @@ DEV = {
                     "product": lambda: _sequences(regression=True)},
 }  # fmt: skip
 TEST = {
-    "MLP": {"wine": lambda: _table("wine", (13,)), "waves": lambda: _teacher_of_waves(17)},
+    "MLP": {"shells": lambda: _shells(31), "waves": lambda: _teacher_of_waves(29)},
     "ConvNet": {"edges": lambda: _edges(regression=False),
                 "sides": lambda: _edges(regression=True)},
     "transformer": {"sign": lambda: _tokens(regression=False),

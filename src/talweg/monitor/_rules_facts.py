@@ -28,7 +28,8 @@ WELL = 0.01  # share of the loss that is left in a run that nothing seems to hin
 def data_rules(history: History, data: DataFacts) -> Iterator[Finding]:
     """Contradictions and scales."""
     if data.conflicting > 0.02 and data.floor > 0:
-        weight = min(1.0, data.floor / history.end) if history.end > 0 else 1.0
+        stands = history.start if history.diverged else history.end
+        weight = min(1.0, data.floor / stands) if stands > 0 else 1.0
         yield Finding(
             "conflicting_targets", min(0.95, 0.4 + weight),
             f"{data.conflicting:.0%} of {data.samples} samples occur again with another target, "

@@ -20,7 +20,7 @@ from talweg.monitor._structure import ModelFacts
 
 UNSTABLE = 1.5  # of the limit; at its edge full-batch training sits happily
 SLOW = 0.05  # of the limit
-LITTLE = 0.2  # share of the loss that is left where a larger step is still worth saying
+LITTLE = 0.05  # share of the loss that is left where a larger step is still worth saying
 STUCK = 0.8  # share of the loss that is left
 DOWN = 0.3  # the same, of a run that came down: what else is found is a remark
 LEVEL = 0.003  # of |g|^2 / (2 (f - f*)) over the largest curvature: the PL ratio over L
