@@ -56,6 +56,8 @@ class RecordFile:
 def read_records(path: str | Path) -> list[Row]:
     """The rows of a record file; a last line that was cut off is left out.
 
+    Findings, which a Monitor adds when it ends, are no measurements: see `read_findings`.
+
     Raises:
         InputError: no such file, or one that is no record of a Monitor.
     """
@@ -78,7 +80,7 @@ def read_records(path: str | Path) -> list[Row]:
                 f"{str(path)!r} is something else; check the path"
             )
         rows.append(row)
-    return rows[1:]
+    return [row for row in rows[1:] if "findings" not in row]
 
 
 def _whole_bytes(path: Path) -> int:
