@@ -43,9 +43,9 @@ def run_watch(file: Path, *, once: bool) -> int:
 
 
 def _follow(follower: Follower, view: LiveView, rows: list[Row]) -> None:
-    """Until an interrupt."""
+    """Until an interrupt, or until nobody reads."""
     restarts = 0
-    while True:
+    while not view.broken:
         if follower.restarts != restarts:
             restarts = follower.restarts
             view.restart()

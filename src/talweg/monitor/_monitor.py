@@ -31,6 +31,8 @@ from talweg.report import LiveView, run_report, write
 
 KINDS = {"gradient": 0.5, "curvature": 0.3, "units": 0.1, "updates": 0.1}
 """The measurements and their parts of the overhead: the first two carry the diagnosis."""
+CONCLUDED = 100_000_000
+"""Parameters up to which findings are worked out unasked at the end: a few seconds of comparing."""
 Row = dict[str, Any]
 
 
@@ -282,7 +284,8 @@ class Monitor:
 
     def _conclude(self) -> None:
         """Findings at the end of the run, for the record and the terminal."""
-        if self.rows and (self._file is not None or self._live is not None):
+        wanted = self._file is not None or self._live is not None
+        if self.rows and wanted and sum(p.numel() for p in self._trained()) <= CONCLUDED:
             try:
                 self.findings()
             except Exception as error:  # noqa: BLE001 - a diagnosis must not end a training

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import math
 import sys
 import time
@@ -23,6 +25,13 @@ WIDTH = 76
 BAR = 20
 
 
+class _Console(Console):
+    """One that says so when its reader is gone; rich's own would end the program."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, "the terminal is gone")
+
+
 class LiveView:
     """Shows the rows of a run on a terminal while they arrive; elsewhere a line now and then.
 
@@ -38,6 +47,10 @@ class LiveView:
         stream: Where to draw; stderr if not given.
         plain_every: Seconds between two plain lines on what is no terminal; None for silence.
         clock: Seconds; for tests.
+
+    Attributes:
+        summary: What is known so far.
+        broken: Whether the stream is gone.
     """
 
     def __init__(
@@ -52,9 +65,9 @@ class LiveView:
         self.total, self.title, self.plain_every, self.clock = total, title, plain_every, clock
         self.summary = Summary()
         self.stream = stream if stream is not None else sys.stderr
-        self._console = Console(file=self.stream, highlight=False)
+        self._console = _Console(file=self.stream, highlight=False)
         self._live: Live | None = None
-        self._broken = False
+        self.broken = False
         self._begun = self._drawn = clock()
 
     @property
@@ -78,10 +91,11 @@ class LiveView:
         return self
 
     def __exit__(self, *details: object) -> None:
-        live, self._live = self._live, None
+        live = self._live
         if live is not None:
             self._guarded(lambda: live.update(self.panel()))
             self._guarded(live.stop)
+            self._live = None
         elif self.plain_every is not None and self.summary.looks:
             self._guarded(self._print_line)
 
@@ -171,12 +185,15 @@ class LiveView:
 
     def _guarded(self, draw: Callable[[], object]) -> None:
         """A terminal that is gone, or cannot show a letter, must not end the run."""
-        if self._broken:
+        if self.broken:
             return
         try:
             draw()
         except (OSError, ValueError):
-            self._broken = True
+            self.broken = True
+            if self._live is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    self._live.stop()  # gives sys.stdout and sys.stderr back
 
 
 def _seconds(seconds: float) -> str:
