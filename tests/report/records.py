@@ -9,7 +9,7 @@ from typing import Any
 
 Row = dict[str, Any]
 HEADER = {"format": 1, "kind": "talweg.monitor"}
-ETA, CURVATURE = 0.1, 2.0
+ETA, CURVATURE = 0.02, 2.0
 
 
 def rows_of_descent(looks: int = 40, layers: Sequence[str] = ("0.weight", "0.bias")) -> list[Row]:
@@ -20,7 +20,7 @@ def rows_of_descent(looks: int = 40, layers: Sequence[str] = ("0.weight", "0.bia
     made: list[Row] = []
     for look in range(looks):
         step = 5 * look
-        x = (1 - ETA * CURVATURE) ** (step / 4)
+        x = (1 - ETA * CURVATURE) ** step
         loss, gradient = CURVATURE * x * x / 2, CURVATURE * x
         row: Row = {
             "step": step, "fresh": True, "loss": loss, "loss_error": 0.05 * loss,

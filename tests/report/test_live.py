@@ -69,7 +69,7 @@ def test_the_cursor_is_back_after_an_error(error: type[BaseException]) -> None:
     assert stream.getvalue().rstrip().endswith("\x1b[?25h")
 
 
-def test_it_is_drawn_ten_times_a_second_at_most() -> None:
+def test_it_is_drawn_four_times_a_second_at_most() -> None:
     stream, clock = Terminal(), Clock()
     with LiveView(stream=stream, clock=clock) as view:
         view.draw()

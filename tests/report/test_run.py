@@ -9,6 +9,7 @@ import pytest
 from tests.report.records import ATTACK, FINDINGS, hostile_rows, rows_of_descent
 
 from talweg.report import Card, Paragraph, Report, Table, comparison_report, run_report
+from talweg.report._plot import layer_ticks
 
 EVERY_FIGURE = [
     "loss", "pl-ratio", "contraction", "stability", "sharpness", "noise-scale", "noise-floor",
@@ -138,3 +139,22 @@ def test_a_comparison() -> None:
     assert [row[0] == "empty" for row in table.rows] == [False, False, True]
     assert table.rows[1][-1] == "Step too small"
     assert "No loss was measured in empty." in paragraphs(report)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["net.0.weight", "net.1.weight"], ["0", "1"]),
+        (["a.0.q.weight", "a.0.k.weight", "a.1.q.bias"], ["0.q.weight", "0.k.weight", "1.q.bias"]),
+        (["x", "y"], ["x", "y"]),
+        (["a.b", "a.b (2)"], ["b", "b (2)"]),
+        (["<b>", "c" * 60], ["&lt;b&gt;", "…" + "c" * 23]),
+        (["only.one"], ["one"]),
+    ],
+)
+def test_ticks_leave_out_what_all_layers_share(names: list[str], expected: list[str]) -> None:
+    assert layer_ticks(names)["ticktext"] == expected
+
+
+def test_ticks_of_very_many_layers() -> None:
+    assert len(layer_ticks([f"{i}.w" for i in range(150)])["tickvals"]) <= 40

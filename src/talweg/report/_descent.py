@@ -16,7 +16,7 @@ from talweg.report._series import Row, Series, series
 def loss_figure(rows: Sequence[Row], findings: Sequence[Mapping[str, Any]]) -> list[Figure]:
     """The loss with its standard error, and under it where the findings apply."""
     loss = losses(rows)
-    log = any(v > 0 for v in loss.finite)
+    log = any(v > 0 for v in loss.finite) and all(v >= 0 for v in loss.finite)
     traces = [band(loss, 1, positive=log), line(loss, "loss", 1)]
     bars = marks(findings)
     more: dict[str, Any] = {}

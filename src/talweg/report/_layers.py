@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from talweg.report._pieces import Figure
-from talweg.report._plot import layout, lines_by_layer, map_by_layer, numbers, short
+from talweg.report._plot import layer_ticks, layout, lines_by_layer, map_by_layer, numbers, short
 from talweg.report._series import Row, Series, by_layer
 
 FEW = 8  # lines that can be told apart
@@ -67,10 +67,13 @@ def _figure(
             plan["yaxis"] = plan["yaxis"] | {"range": [limits[0] - 0.02, limits[1] + 0.02]}
     else:
         traces = map_by_layer(layers, logarithm=log)
-        more = {"yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
+        more = {"yaxis": {"type": "category", "autorange": "reversed", **layer_ticks(list(layers))},
                 "hovermode": "closest"}  # fmt: skip
         plan = layout("") | more
-        caption += " Layers from the top down in the order of the model."
+        caption += (
+            " Layers from the top down in the order of the model; their names without what all of "
+            "them share."
+        )
     ends = {n: v.last for n, v in layers.items()}
     low, high = min(ends, key=ends.__getitem__), max(ends, key=ends.__getitem__)
     words = (

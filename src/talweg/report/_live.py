@@ -19,7 +19,7 @@ from rich.text import Text
 from talweg.report._series import Row, shown_name
 from talweg.report._summary import Summary, sparkline
 
-REDRAWN = 0.1  # seconds between two drawings at least
+REDRAWN = 0.25  # seconds between two drawings at least: a drawing takes some milliseconds
 PLAIN_EVERY = 30.0  # seconds between two lines where there is no terminal
 WIDTH = 76
 BAR = 20

@@ -17,6 +17,7 @@ from talweg.report._series import Series, runs, thinned
 
 Trace = dict[str, Any]
 COLOURS = 8
+TICKS = 40
 DASHES = ("solid", "dash", "dot", "dashdot")
 
 
@@ -87,6 +88,21 @@ def map_by_layer(layers: Mapping[str, Series], *, logarithm: bool) -> list[Trace
             "colorbar": {"title": {"text": "log₁₀" if logarithm else "share"}, "thickness": 12},
         }
     ]  # fmt: skip
+
+
+def layer_ticks(names: Sequence[str]) -> dict[str, list[str]]:
+    """Ticks of an axis of layers: every so many, without the parts that all names share."""
+    parts = [name.split(".") for name in names]
+    least = min(map(len, parts)) - 1
+    head = next((i for i in range(least) if len({p[i] for p in parts}) > 1), least)
+    rest = least - head
+    tail = next((i for i in range(rest) if len({p[-1 - i] for p in parts}) > 1), rest)
+    short = [".".join(p[head : len(p) - tail]) for p in parts]
+    shown = range(0, len(names), max(1, math.ceil(len(names) / TICKS)))
+    return {
+        "tickvals": [label(names[i]) for i in shown],
+        "ticktext": [label(s if len(s := short[i]) <= 24 else "…" + s[-23:]) for i in shown],
+    }
 
 
 def layout(

@@ -78,6 +78,11 @@
     });
     layout = merged(layout, figure.layout);
     if (narrow.matches && layout.yaxis2) { delete layout.yaxis2.ticktext; }
+    if (narrow.matches && layout.yaxis.ticktext) {
+      layout.yaxis.ticktext = layout.yaxis.ticktext.map(function (name) {
+        return name.length > 12 ? "\u2026" + name.slice(-11) : name;
+      });
+    }
     if (layout.yaxis.type === "log") { layout.yaxis = merged(layout.yaxis, decades(figure)); }
     layout.autosize = !width;
     if (width) { layout.width = width; }
