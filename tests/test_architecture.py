@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "falsification": {"enclosure", "verified", "theory", "network", "certificate"},
     "_measurement": set(),
     "_measure": {"_measurement", "network", "theory"},
-    "monitor": {"theory", "network"},
+    "monitor": {"theory", "network", "report"},
     "prescribe": {"enclosure", "verified", "theory", "network", "certificate", "nn"},
     "init": {"prescribe"},
     "optim": {"enclosure", "verified", "theory", "network", "certificate"},

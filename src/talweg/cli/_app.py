@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from talweg import __version__
+from talweg.cli._optimizers import BatchOptimizer
 from talweg.cli._outcome import errors_reported
 from talweg.cli._prescribe import prescribe_app
 
@@ -48,15 +49,6 @@ class MeanLoss(StrEnum):
 
     mse = "mse"
     cross_entropy = "cross_entropy"
-
-
-class TrialOptimizer(StrEnum):
-    """The optimiser of a trial."""
-
-    sgd = "sgd"
-    momentum = "momentum"
-    adam = "adam"
-    adamw = "adamw"
 
 
 class Theorem(StrEnum):
@@ -210,8 +202,8 @@ def measure(spec: Spec, json: Json = False, loss: LossOption = None) -> None:
 def diagnose(
     spec: Spec,
     json: Json = False,
-    optimizer: Annotated[TrialOptimizer, typer.Option(help="Optimiser of the trial.")] = (
-        TrialOptimizer.sgd
+    optimizer: Annotated[BatchOptimizer, typer.Option(help="Optimiser of the trial.")] = (
+        BatchOptimizer.sgd
     ),
     lr: Annotated[
         float | None,
@@ -230,6 +222,36 @@ def diagnose(
         raise typer.Exit(
             run_diagnose(spec, optimizer.value, lr, batch, steps, loss and loss.value, as_json=json)
         )
+
+
+@app.command()
+def report(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Records of a Monitor; several are compared."),
+    ],
+    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("run.html"),
+    json: Json = False,
+) -> None:
+    """Write what a Monitor recorded as one HTML file that needs nothing else."""
+    with errors_reported():
+        from talweg.cli._report import run_report_command
+
+        raise typer.Exit(run_report_command(files, out, as_json=json))
+
+
+@app.command()
+def watch(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A record of a Monitor.")],
+    once: Annotated[
+        bool, typer.Option("--once", help="Print what is there and end, instead of following.")
+    ] = False,
+) -> None:
+    """Follow a run that another process records, until Ctrl-C."""
+    with errors_reported():
+        from talweg.cli._watch import run_watch
+
+        raise typer.Exit(run_watch(file, once=once))
 
 
 @app.command()

@@ -7,13 +7,15 @@ import math
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from talweg.report import LiveView
 
 Progress = Callable[[str], None]
 
@@ -93,6 +95,29 @@ def progress_on_terminal() -> Iterator[Progress]:
                 status.update(f"{stage} ...")
 
             yield show
+
+
+@contextmanager
+def run_on_terminal(title: str, steps: int) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """A callback that shows the rows of a Monitor on stderr, silent where that is no terminal.
+
+    As `progress_on_terminal` for interrupts.
+
+    Args:
+        title: Of the panel.
+        steps: Of the whole run.
+    """
+    with (
+        _interrupts_noted() as interrupted,
+        LiveView(total=steps, title=title, plain_every=None) as view,
+    ):
+
+        def show(row: Mapping[str, Any]) -> None:
+            if interrupted():
+                raise KeyboardInterrupt
+            view.update(row)
+
+        yield show
 
 
 @contextmanager

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import sys
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,17 +13,11 @@ from torch.nn import functional as F
 
 from talweg import diagnose
 from talweg._errors import InputError
-from talweg.cli._console import print_json, print_result, progress_on_terminal
+from talweg.cli._console import print_json, print_result, run_on_terminal
+from talweg.cli._optimizers import OPTIMIZERS
 from talweg.cli._outcome import DONE
 from talweg.cli._spec import Problem, any_model_run, load_problem
 
-OPTIMIZERS: dict[str, tuple[float, Callable[..., torch.optim.Optimizer]]] = {
-    "sgd": (0.1, torch.optim.SGD),
-    "momentum": (0.01, lambda p, lr: torch.optim.SGD(p, lr, momentum=0.9)),
-    "adam": (1e-3, torch.optim.Adam),
-    "adamw": (1e-3, torch.optim.AdamW),
-}
-"""Rates that are usual, and the optimisers."""
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "mse": F.mse_loss,
     "cross_entropy": F.cross_entropy,
@@ -47,7 +39,8 @@ def run_diagnose(
     Raises:
         TalwegError: As `load_problem` and `talweg.diagnose`.
     """
-    usual, build = OPTIMIZERS[optimizer]
+    recipe = OPTIMIZERS[optimizer]
+    usual = recipe.batch_rate if recipe.batch_rate is not None else recipe.full_batch_rate
     rate = usual if lr is None else lr
     if not (math.isfinite(rate) and rate > 0):
         raise InputError(
@@ -59,7 +52,7 @@ def run_diagnose(
     generator = torch.Generator().manual_seed(0)
     with (
         contextlib.redirect_stdout(sys.stderr),
-        progress_on_terminal() as progress,
+        run_on_terminal("talweg diagnose", steps) as show,
         any_model_run(spec, "talweg diagnose"),
     ):
         trained = [p for p in problem.model.parameters() if p.requires_grad]
@@ -71,25 +64,18 @@ def run_diagnose(
         data = torch.utils.data.TensorDataset(problem.X, problem.y)
         loader = torch.utils.data.DataLoader(data, batch, shuffle=True, generator=generator)
         found = diagnose(
-            problem.model, loader, LOSSES[chosen], build(trained, lr=rate), steps=steps,
-            progress=lambda step, row: progress(f"step {step} of {steps}"),
+            problem.model, loader, LOSSES[chosen],
+            recipe.make(trained, rate, full_batch=False), steps=steps,
+            progress=lambda step, row: show(row),
         )  # fmt: skip
     if as_json:
         setting = {"optimizer": optimizer, "lr": rate, "batch": batch, "steps": steps}
-        findings = [_plain(finding) for finding in found]
+        findings = [finding.to_dict() for finding in found]
         print_json({"findings": findings, "loss": chosen, **setting})
     else:
         for number, finding in enumerate(found, 1):
             print_result(f"{number}. {finding}")
     return DONE
-
-
-def _plain(finding: Any) -> dict[str, Any]:
-    names = [field.name for field in dataclasses.fields(finding)]
-    return {
-        name: dict(value) if isinstance(value := getattr(finding, name), dict) else value
-        for name in names
-    }
 
 
 def _loss(problem: Problem, given: str | None) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from talweg._errors import InputError
 
 
-def require_writable_file(path: Path, option: str) -> None:
+def require_writable_file(path: Path, option: str, example: str = "a.talweg") -> None:
     """Check that ``path`` can be created or replaced.
 
     A temporary file is made beside it and removed, which is what saving will do; permissions
@@ -19,7 +19,7 @@ def require_writable_file(path: Path, option: str) -> None:
     """
     requirement = f"{option} must name a file that can be written"
     if path.is_dir():
-        raise InputError(f"{requirement}; {path} is a folder. Add a file name: {path / 'a.talweg'}")
+        raise InputError(f"{requirement}; {path} is a folder. Add a file name: {path / example}")
     if path.exists() and not path.is_file():
         raise InputError(f"{requirement}; {path} is no regular file. Choose another path.")
     folder = path.parent

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from talweg.cli._optimizers import Optimizer
 from talweg.cli._outcome import errors_reported
 
 prescribe_app = typer.Typer(
@@ -35,16 +36,6 @@ class Form(StrEnum):
 
     offset = "offset"
     antisymmetric = "antisymmetric"
-
-
-class Optimizer(StrEnum):
-    """Optimisers of `talweg prescribe train`; the API takes any other."""
-
-    adam = "adam"
-    adamw = "adamw"
-    sgd = "sgd"
-    momentum = "momentum"
-    lbfgs = "lbfgs"
 
 
 class Schedule(StrEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from talweg.cli._console import (
     stdout_console,
     table,
 )
+from talweg.cli._optimizers import OPTIMIZERS
 from talweg.cli._outcome import DONE, NOT_PROVED
 from talweg.cli._paths import require_writable_file
 from talweg.cli._spec import Problem, any_model_run, load_family, load_problem
@@ -35,19 +36,6 @@ from talweg.prescribe import (
 )
 
 Lines = list[tuple[str, str]]
-
-LEARNING_RATES = {"adam": 1e-3, "adamw": 1e-3, "sgd": 1e-2, "momentum": 1e-2, "lbfgs": 1.0}
-"""Where ``--lr`` is not given: PyTorch's own, except that its SGD has 1e-3 and hardly moves."""
-
-OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer]] = {
-    "adam": lambda p, lr: torch.optim.Adam(p, lr=lr, betas=(0.97, 0.999)),
-    "adamw": lambda p, lr: torch.optim.AdamW(p, lr=lr, betas=(0.97, 0.999), weight_decay=0.0),
-    "sgd": lambda p, lr: torch.optim.SGD(p, lr=lr),
-    "momentum": lambda p, lr: torch.optim.SGD(p, lr=lr, momentum=0.9),
-    "lbfgs": lambda p, lr: torch.optim.LBFGS(p, lr=lr, line_search_fn="strong_wolfe"),
-}
-"""Adam's first-moment coefficient 0.97 fits training data further than 0.9; no weight decay, which
-would pull the solution away from zero loss."""
 
 
 def run_scale(
@@ -191,7 +179,7 @@ def run_train(
     """``talweg prescribe train``; returns the exit code."""
     problem, name = _loaded(spec, loss, out)
     optimizer, lr, schedule = method
-    rate = LEARNING_RATES[optimizer] if lr is None else lr
+    rate = OPTIMIZERS[optimizer].full_batch_rate if lr is None else lr
     if not 0.0 < rate < float("inf"):
         raise InputError(
             f"--lr of talweg prescribe train must be a finite number > 0; got {rate!r}. For Adam "
@@ -199,12 +187,15 @@ def run_train(
         )
     max_steps, check_every = counts
 
+    def build(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        return OPTIMIZERS[optimizer].make(parameters, rate, full_batch=True)
+
     def cosine(made: torch.optim.Optimizer) -> Any:
         return torch.optim.lr_scheduler.CosineAnnealingLR(made, max_steps)
 
     with _working(spec, "talweg prescribe train") as progress:
         found = train_until_proved(
-            problem.model, (problem.X, problem.y), lambda p: OPTIMIZERS[optimizer](p, rate),
+            problem.model, (problem.X, problem.y), build,
             scheduler=cosine if schedule == "cosine" else None, max_steps=max_steps,
             check_every=check_every, loss=name, held_out=problem.held_out, descent_steps=steps,
             progress=progress,

@@ -9,6 +9,7 @@ from talweg.monitor._monitor import Monitor
 from talweg.monitor._optimizer import StepOperator, step_operator
 from talweg.monitor._parquet import write_parquet
 from talweg.monitor._records import read_records
+from talweg.report import read_findings
 
 __all__ = [
     "KINDS",
@@ -24,6 +25,7 @@ __all__ = [
     "gram_matrix",
     "hessian_product",
     "inspect_data",
+    "read_findings",
     "read_records",
     "step_operator",
     "write_parquet",

@@ -19,6 +19,7 @@ class Finding:
         change: What to do.
         action: The same for a program: see docs/monitor.md.
         numbers: The measurements it rests on.
+        steps: First and last step of each stretch of the run that shows it.
     """
 
     kind: str
@@ -28,12 +29,27 @@ class Finding:
     change: str
     action: Mapping[str, Any] = field(default_factory=dict)
     numbers: Mapping[str, float] = field(default_factory=dict)
+    steps: tuple[tuple[int, int], ...] = ()
 
     def __str__(self) -> str:
         return (
             f"{KINDS[self.kind]} ({self.certainty:.0%} sure): {self.seen}. "
             f"{self.change} [{self.source}]"
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for records, reports and JSON; ``title`` is the kind in words."""
+        return {
+            "kind": self.kind,
+            "title": KINDS[self.kind],
+            "certainty": self.certainty,
+            "seen": self.seen,
+            "source": self.source,
+            "change": self.change,
+            "action": dict(self.action),
+            "numbers": dict(self.numbers),
+            "steps": [list(stretch) for stretch in self.steps],
+        }
 
 
 KINDS: dict[str, str] = {

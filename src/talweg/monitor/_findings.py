@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from talweg.monitor._data import DataFacts
 from talweg.monitor._finding import Finding, ranked
 from talweg.monitor._history import History
 from talweg.monitor._rules_facts import data_rules, state_rules, structure_rules
 from talweg.monitor._rules_run import run_rules
+from talweg.monitor._stretches import stretches
 from talweg.monitor._structure import ModelFacts
 
 
@@ -35,4 +38,8 @@ def findings(history: History, model: ModelFacts, data: DataFacts | None) -> tup
         )
     # Two rules may tell of one thing, from its cause and from its effect: the surer one stays.
     best = {f.kind: f for f in sorted(found, key=lambda f: f.certainty)}
-    return ranked(list(best.values()))
+    placed = [
+        f if f.steps else dataclasses.replace(f, steps=stretches(f.kind, history))
+        for f in best.values()
+    ]
+    return ranked(placed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,14 @@ from talweg.monitor._processes import processes_of
 from talweg.monitor._records import RecordFile
 from talweg.monitor._structure import ModelFacts, inspect_model
 from talweg.monitor._undisturbed import Loss, plain
+from talweg.report import LiveView, run_report, write
 
 KINDS = {"gradient": 0.5, "curvature": 0.3, "units": 0.1, "updates": 0.1, "kernel": 0.1}
 """The measurements and their weights in the overhead: the first two carry the diagnosis."""
 DECIDED_EVERY = 8
 """Steps after which rank 0 tells the other processes what is due; telling makes them wait."""
+CONCLUDED = 100_000_000
+"""Parameters up to which findings are worked out unasked at the end: a few seconds of comparing."""
 Row = dict[str, Any]
 
 
@@ -77,6 +81,8 @@ class Monitor:
         log: Called with each row, a dict of numbers.
         record: A file to append the rows to, as JSON lines; if it ends in ``.parquet``, the lines
             are in a file ``.jsonl`` beside it, and the table is written when the Monitor ends.
+        live: Whether to show the run on stderr as it goes: a panel on a terminal, elsewhere a line
+            now and then.
         seed: Of Lanczos' start vectors.
         distributed: Whether processes that train together measure together: all hold the same
             rows, rank 0 logs and keeps the record. None: if `model` is wrapped in
@@ -103,6 +109,7 @@ class Monitor:
         kernel_samples: int = 16,
         log: Callable[[Row], None] | None = None,
         record: str | Path | None = None,
+        live: bool = False,
         seed: int = 0,
         distributed: bool | None = None,
     ) -> None:
@@ -143,6 +150,7 @@ class Monitor:
         self.fresh = True
         self._record = record
         self._file: RecordFile | None = None
+        self._live = LiveView(title="talweg Monitor") if live and self._leads else None
         self._before: list[Tensor] | None = None
         self._begun = 0.0
         self._start: ModelFacts | None = None
@@ -156,15 +164,22 @@ class Monitor:
             self.optimizer.register_step_pre_hook(self._before_step),
             self.optimizer.register_step_post_hook(self._after_step),
         ]
+        if self._live is not None:
+            self._live.__enter__()
         return self
 
     def __exit__(self, *details: object) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles, self._before = [], None
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        try:
+            self._conclude()
+        finally:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+            if self._live is not None:
+                self._live.__exit__(*details)
 
     def step(self, batch: Any, loss: Tensor | float | None = None) -> Row | None:
         """Measure what is due at this step.
@@ -208,6 +223,8 @@ class Monitor:
     def findings(self, data: Iterable[Any] | None = None) -> tuple[Finding, ...]:
         """What limits the run so far, by evidence; see `diagnose`.
 
+        They are also appended to the record, if there is one: a report of it shows the last.
+
         Args:
             data: Batches of inputs and targets, read once: for findings about the data.
         """
@@ -215,7 +232,29 @@ class Monitor:
         model = inspect_model(self.model, self.optimizer)
         if self._start is not None:
             model = model.since(self._start)
-        return findings(History(tuple(self.rows), self.f_star), model, facts)
+        found = findings(History(tuple(self.rows), self.f_star), model, facts)
+        self._note(found)
+        return found
+
+    def report(self, path: str | Path, data: Iterable[Any] | None = None) -> Path:
+        """Write what was seen so far as one HTML file that needs nothing else.
+
+        Args:
+            path: The file to write or to replace.
+            data: As of `findings`.
+
+        Returns:
+            The path.
+
+        Raises:
+            InputError: the file cannot be written.
+            MissingDependencyError: the extra ``report`` is not installed.
+        """
+        found = [finding.to_dict() for finding in self.findings(data)]
+        name = type(plain(self.model)).__name__
+        title = f"{name} with {type(self.optimizer).__name__}"
+        made = run_report(self.rows, found, title=title, f_star=self.f_star, overhead=self.overhead)
+        return write(made, path)
 
     def _look(self, kind: str, batch: Any) -> Row:
         if kind == "updates":
@@ -303,8 +342,34 @@ class Monitor:
         self.rows.append(row)
         if self._file is not None:
             self._file.append(row)
+        if self._live is not None:
+            self._live.update(row, self.overhead)
         if self.log is not None and self._leads:
             self.log(row)
+
+    def _conclude(self) -> None:
+        """Findings at the end of the run, for the record and the terminal."""
+        wanted = self._file is not None or self._live is not None
+        if self.rows and wanted and sum(p.numel() for p in self._trained()) <= CONCLUDED:
+            try:
+                self.findings()
+            except Exception as error:  # noqa: BLE001 - a diagnosis must not end a training
+                warnings.warn(
+                    f"Monitor could not conclude: {error!r}", RuntimeWarning, stacklevel=3
+                )
+
+    def _note(self, found: tuple[Finding, ...]) -> None:
+        if not self.rows:
+            return
+        row: Row = {"step": max(0, self.steps - 1), "findings": [f.to_dict() for f in found]}
+        if self._file is not None:
+            self._file.append(row)
+        elif self._record is not None and self._leads and Path(self._record).exists():
+            file = RecordFile(self._record)
+            file.append(row)
+            file.close()
+        if self._live is not None:
+            self._live.update(row)
 
 
 def _pair_loss(loss_fn: Callable[..., Tensor] | None) -> Loss:

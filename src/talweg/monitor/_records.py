@@ -76,6 +76,7 @@ def read_records(path: str | Path) -> list[Row]:
     """The rows of a record; a last line that was cut off is left out.
 
     Lines have the words "nan", "inf" and "-inf" for numbers that JSON lacks, a table the numbers.
+    Findings, which a Monitor adds when it ends, are no measurements: see `read_findings`.
 
     Args:
         path: JSON lines, or a table if it ends in ``.parquet``.
@@ -105,7 +106,7 @@ def read_records(path: str | Path) -> list[Row]:
                 f"{str(path)!r} is something else; check the path"
             )
         rows.append(row)
-    return rows[1:]
+    return [row for row in rows[1:] if "findings" not in row]
 
 
 def _whole_bytes(path: Path) -> int:

@@ -1,0 +1,29 @@
+"""What a person sees of saved records: a page of HTML, and a view in the terminal.
+
+The page is one file that loads nothing. It needs the extra ``report``; the terminal does not.
+"""
+
+from talweg.report._comparison import comparison_report
+from talweg.report._follow import Follower, read_findings
+from talweg.report._live import LiveView
+from talweg.report._page import render, write
+from talweg.report._pieces import Card, Facts, Figure, Paragraph, Part, Report, Section, Table
+from talweg.report._run import run_report
+
+__all__ = [
+    "Card",
+    "Facts",
+    "Figure",
+    "Follower",
+    "LiveView",
+    "Paragraph",
+    "Part",
+    "Report",
+    "Section",
+    "Table",
+    "comparison_report",
+    "read_findings",
+    "render",
+    "run_report",
+    "write",
+]
