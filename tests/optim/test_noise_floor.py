@@ -274,6 +274,20 @@ def test_bad_calls_are_refused() -> None:
         scheduler.load_state_dict(torch.optim.lr_scheduler.StepLR(run.optimizer, 1).state_dict())
 
 
+def test_a_step_that_a_gradient_scaler_skipped_does_no_harm() -> None:
+    results = []
+    for overflow in (False, True):
+        run = Quadratic(sgd(0.2), start=3.0, loss_noise=0.02)
+        scheduler = NoiseFloorScheduler(run.optimizer)
+        for k in range(500):
+            loss = run.step()
+            if overflow and k == 5:
+                run.x.grad.fill_(math.inf)
+            scheduler.step(loss)
+        results.append(scheduler.decays)
+    assert results[0] == results[1] != []
+
+
 def test_a_loss_that_was_not_finite_is_named_at_the_next_look() -> None:
     run = Quadratic(sgd(0.2))
     scheduler = NoiseFloorScheduler(run.optimizer)

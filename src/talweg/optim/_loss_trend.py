@@ -37,7 +37,7 @@ class Trend:
     Attributes:
         slope: per term.
         error: its standard error, the resolution of the floating-point numbers included.
-        level: mean of the companion numbers over the same window.
+        level: mean of the finite companion numbers over the same window; nan if there is none.
         terms: length of the window.
     """
 
@@ -110,7 +110,9 @@ class Series:
         left = [x - centre - rise * i for i, x in zip(centred, means, strict=True)]
         error = math.sqrt(math.fsum(r * r for r in left) / ((GROUPS - 2) * spread))
         resolution = self._resolution * abs(centre) / (w * GROUPS)
-        level = math.fsum(map(float, self._companions[-kept:])) / kept
+        # A gradient scaler leaves gradients that are not finite behind and skips their step.
+        known = [c for c in map(float, self._companions[-kept:]) if math.isfinite(c)]
+        level = math.fsum(known) / len(known) if known else math.nan
         return Trend(rise / w, error / w + resolution, level, w * GROUPS)
 
     def state(self) -> dict[str, Any]:

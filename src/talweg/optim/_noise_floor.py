@@ -114,8 +114,8 @@ class NoiseFloorScheduler(LRScheduler):
             loss: of the batch that the step was taken with, before the step; one number.
 
         Raises:
-            InputError: not one real number; or, found at the next look, a loss or a gradient that
-                was not finite, or no gradients.
+            InputError: not one real number, or no gradients; or, found at the next look, a loss
+                that was not finite, or no finite gradient at all.
         """
         if self._rates() != self._last_lr:
             self._begin()
