@@ -187,7 +187,7 @@ def main() -> int:
         mean = math.exp(statistics.fmean(math.log(min(loss, 10.0)) for loss in losses))
         table.add_row(name, *[f"{loss:.2g}" for loss in losses], f"{mean:.3g}")
         print(f"{time.perf_counter() - begun:.0f} s: {name} {mean:.3g}", file=sys.stderr)
-    Console(width=None if sys.stdout.isatty() else 180).print(table)
+    Console(width=None if sys.stdout.isatty() else 240).print(table)
     print(f"{time.perf_counter() - begun:.0f} s")
     return 0
 

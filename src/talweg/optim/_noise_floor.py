@@ -44,7 +44,8 @@ class NoiseFloorScheduler(LRScheduler):
 
     The rule has no patience, no threshold and no unit. It is a rule, not a theorem, except here:
     gradient descent (full batch, a constant step at most 1/L) on a convex L-smooth loss is never
-    slowed down, because f falls by eta |g|^2 / 2 in every step (docs/schedulers.md has the proof).
+    slowed down (before the last eighth of `total_steps`), because f falls by eta |g|^2 / 2 in every
+    step; docs/schedulers.md has the proof.
     Losses of separate batches are noisy, and while the noise hides whether the loss falls, the
     standard error keeps the rate as it is. The rate is never raised.
 

@@ -72,6 +72,7 @@ def _second_moment(state: dict[str, Any], group: dict[str, Any]) -> Tensor | Non
     for key in SECOND_MOMENTS:
         if isinstance(state.get(key), Tensor):
             second: Tensor = state[key]
+            second = torch.view_as_real(second) if second.is_complex() else second
             second = second if second.dtype == torch.float64 else second.float()
             if "betas" in group and "step" in state:
                 corrected: Tensor = second / (1.0 - group["betas"][1] ** float(state["step"]))
