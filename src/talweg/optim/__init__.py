@@ -1,4 +1,4 @@
-"""Optimisers with a theorem behind their step: `torch.optim.Optimizer` subclasses."""
+"""Optimisers with a theorem behind their step, and a scheduler with a rule from the theory."""
 
 from talweg.certificate import RunCertificate, certify_run, parameters_of
 from talweg.optim._armijo import ArmijoGD
@@ -22,8 +22,10 @@ from talweg.optim._linear_network_enclosures import (
 from talweg.optim._linear_network_steps import (
     StepRule,
 )
+from talweg.optim._noise_floor import NoiseFloorScheduler
 from talweg.optim._perturbed import PerturbedGD
 from talweg.optim._polyak import PolyakStep
+from talweg.optim._stochastic_polyak import StochasticPolyakStep
 
 __all__ = [
     "ArmijoGD",
@@ -31,10 +33,12 @@ __all__ = [
     "LinearModelLoss",
     "LinearNetworkGD",
     "LinearStepCertificate",
+    "NoiseFloorScheduler",
     "PerturbedGD",
     "PolyakStep",
     "RunCertificate",
     "StepRule",
+    "StochasticPolyakStep",
     "certify_run",
     "enclosed_point",
     "gap_upper",
