@@ -6,15 +6,21 @@ Three models (MLP, ConvNet, transformer) on random data of digits' size, batch 6
 bare loop and the watched one alternate in slices of some hundred steps, so that what else the
 machine does meets both; the ratio is of the two sums, the first slice of each is left out. "own
 account" is what the monitor itself reports as its overhead.
+
+Beside it Cockpit's "economy" set of quantities on two of the models, in an environment of its own
+(`make bench-peers`), in the same way; it has no budget, but a period in steps.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -25,6 +31,8 @@ from torch.nn import functional as F
 import talweg
 
 BATCH, SLICE = 64, 200
+HERE = Path(__file__).resolve().parent
+PEER = HERE.parent / ".venv-cockpit" / "bin" / "python"
 
 
 class Transformer(nn.Module):
@@ -124,7 +132,19 @@ def main() -> int:
                 name, f"{share:.0%}", f"{seen.seconds / bare.seconds:.3f}", f"{account:.3f}",
                 f"{1000 * bare.seconds / bare.steps:.2f}", said,
             )  # fmt: skip
-    Console(width=None if sys.stdout.isatty() else 150).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    console.print(table)
+    if not PEER.exists():
+        console.print("Cockpit is not installed: make bench-peers")
+        return 0
+    peer = Table(title="time per step with Cockpit / without")
+    for column in ("model", "quantities", "every", "ratio"):
+        peer.add_column(column, justify="right", no_wrap=True)
+    command = [str(PEER), str(HERE / "peers" / "cockpit_overhead.py"), str(options.seconds / 2)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    for row in map(json.loads, output.splitlines()):
+        peer.add_row(row["model"], row["level"], f"{row['interval']} steps", f"{row['ratio']:.2f}")
+    console.print(peer)
     return 0
 
 
