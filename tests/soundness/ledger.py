@@ -26,7 +26,7 @@ class Entry:
         seeds: Seeds whose batches are counted.
         tally: Their sum.
         found: Number of violations and tracebacks, also of those not kept as lines.
-        seconds: Wall time of the batches.
+        seconds: Processor time of the batches, child processes included.
     """
 
     code: str
