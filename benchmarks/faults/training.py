@@ -133,16 +133,21 @@ SPOIL = {
 }
 
 
-def train(setup: Setup) -> float:
-    """The mean loss on all clean data after the training; inf where it is not finite."""
+def train(setup: Setup, looks: int = 1) -> float:
+    """The mean loss on all clean data after the training; inf where it is not finite.
+
+    With several looks, the smallest of those at that many points of the training.
+    """
     model, optimizer = setup.build()
-    batches = setup.batches()
-    for _ in range(setup.steps):
-        X, y = next(batches)
-        optimizer.zero_grad()
-        setup.task.loss(model(X), y).backward()
-        optimizer.step()
-    return clean_loss(setup, model)
+    batches, losses = setup.batches(), []
+    for _ in range(looks):
+        for _ in range(setup.steps // looks):
+            X, y = next(batches)
+            optimizer.zero_grad()
+            setup.task.loss(model(X), y).backward()
+            optimizer.step()
+        losses.append(clean_loss(setup, model))
+    return min(losses)
 
 
 def watch(setup: Setup) -> tuple[tuple[Finding, ...], float]:
