@@ -4,9 +4,9 @@ Every healthy set-up is tuned first: of five learning rates the one with the sma
 planted fault counts only where it hurts: where the final loss is at least twice the healthy one
 (1.2 times and 0.1 of the starting loss, where noise or labels keep it from zero). The repair
 changes what the first finding says, and trains twice as long; it has worked where the loss, half
-way or in the end, is 1.5 times the healthy one or less, or a tenth of the starting loss above it. For vanishing gradients
-it also goes back to the usual depth, for noise the batch is enlarged and the healthy run is one on
-the same noisy data.
+way or in the end, is 1.5 times the healthy one or less, or a tenth of the starting loss above it.
+For vanishing gradients it also goes back to the usual depth, for noise the batch is enlarged and
+the healthy run is one on the same noisy data.
 
 A tuned run that keeps more than half of its starting loss is not healthy: such set-ups are left
 out, and counted.

@@ -106,13 +106,22 @@ def _patches(*, regression: bool) -> Task:
     return _task(X, y, (3, 8, 8))
 
 
-def _edges(*, regression: bool) -> Task:
-    """Whether brightness changes more from left to right, or how bright the left is."""
+def _sides() -> Task:
+    """How much brighter the left of a patch is than its right."""
     X, _ = _photographs(350, 21)
     grey = X.mean(1)
-    across, down = (np.abs(np.diff(grey, axis=axis)).mean((1, 2)) for axis in (2, 1))
-    y = grey[:, :, :4].mean((1, 2)) - grey[:, :, 4:].mean((1, 2))
-    return _task(X, y if regression else (across > down).astype(np.int64), (3, 8, 8))
+    return _task(X, grey[:, :, :4].mean((1, 2)) - grey[:, :, 4:].mean((1, 2)), (3, 8, 8))
+
+
+def _quadrants() -> Task:
+    """In which quarter of a noisy image a bright spot lies."""
+    rng = np.random.default_rng(37)
+    centres = rng.uniform(0, 7, (700, 2))
+    i, j = np.mgrid[:8, :8]
+    square = (i - centres[:, 0, None, None]) ** 2 + (j - centres[:, 1, None, None]) ** 2
+    X = 2 * np.exp(-square / 3) + 0.3 * rng.standard_normal((700, 8, 8))
+    down, right = (centres > 3.5).T.astype(np.int64)
+    return _task(X.reshape(700, 64), 2 * down + right, (1, 8, 8))
 
 
 def _sequences(*, regression: bool) -> Task:
@@ -152,8 +161,7 @@ DEV = {
 }  # fmt: skip
 TEST = {
     "MLP": {"shells": lambda: _shells(31), "waves": lambda: _teacher_of_waves(29)},
-    "ConvNet": {"edges": lambda: _edges(regression=False),
-                "sides": lambda: _edges(regression=True)},
+    "ConvNet": {"quadrants": _quadrants, "sides": _sides},
     "transformer": {"sign": lambda: _tokens(regression=False),
                     "size": lambda: _tokens(regression=True)},
 }  # fmt: skip
