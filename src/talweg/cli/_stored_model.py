@@ -165,9 +165,7 @@ def _widths(network: Network) -> int:
     return sum(sum(op.weight.shape) for op in network.operations if isinstance(op, Linear))
 
 
-def _eigenvalues(
-    network: Network, X: Tensor, counts: Tensor, *, zero_sum: bool
-) -> list[float]:
+def _eigenvalues(network: Network, X: Tensor, counts: Tensor, *, zero_sum: bool) -> list[float]:
     kernel = tangent_kernel_of(network, X, dtype=torch.float64)
     root = counts.to(torch.float64).sqrt()
     kernel = kernel * root[:, None, None, None] * root[:, None]
@@ -181,9 +179,7 @@ def _eigenvalues(
     return values
 
 
-def _shares(
-    network: Network, X: Tensor, counts: Tensor, radius: float
-) -> list[tuple[str, float]]:
+def _shares(network: Network, X: Tensor, counts: Tensor, radius: float) -> list[tuple[str, float]]:
     """By the leading eigenvector v of T: v_l (T v)_l over |T|, which is v_l squared."""
     matrix = JacobianLipschitz(linearize(network, X, counts)).layer_matrix_upper(radius)
     if not bool(matrix.isfinite().all()):
@@ -191,12 +187,12 @@ def _shares(
     matrix = torch.maximum(matrix, matrix.T)
     vector = torch.linalg.eigh(matrix).eigenvectors[:, -1]
     shares = (vector**2).tolist()
-    trained = [
-        f"{index}: linear {op.weight.shape[1]}→{op.weight.shape[0]}"
-        for index, op in enumerate(network.operations)
-        if isinstance(op, Linear) and _trained(op)
+    layers = [(index, op) for index, op in enumerate(network.operations) if isinstance(op, Linear)]
+    return [
+        (f"{index}: linear {op.weight.shape[1]}→{op.weight.shape[0]}", share)
+        for (index, op), share in zip(layers, shares, strict=True)
+        if _trained(op)  # a frozen layer has a row of zeros
     ]
-    return list(zip(trained, shares, strict=True))
 
 
 def _descent(

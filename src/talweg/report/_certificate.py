@@ -1,4 +1,6 @@
-"""The report of one certificate file: what it claims, who checked it, and the pictures behind it."""
+"""The report of one certificate file: its claim, who checked it, and the pictures behind it."""
+
+# ruff: noqa: RUF001 - Greek letters and signs of the theory pages stand for themselves.
 
 from __future__ import annotations
 
@@ -22,26 +24,27 @@ THEOREMS = {
     "T9": "float64 descent as it runs, down to a floor",
     "T13": "a cross-entropy is brought down to a target",
 }
-MEANINGS: tuple[tuple[str, str, Callable[[Fraction], str], str], ...] = (
-    ("residual_norm_upper", "Norm of the residual at the start |r₀| ≤", upper, "up"),
-    ("initial_gap_upper", "Summed loss above its infimum at the start G ≤", upper, "up"),
-    ("pl_lower", "PL constant of the output loss μ ≥", lower, "down"),
-    ("initial_loss_upper", "Summed loss at the start ≤", upper, "up"),
-    ("sigma_min_lower", "Smallest singular value of the Jacobian σ_min ≥", lower, "down"),
-    ("jacobian_norm_upper", "Largest singular value |J| ≤", upper, "up"),
-    ("radius", "Radius R* ≤", upper, "up"),
-    ("overshoot_radius", "Radius with the last step ≤", upper, "up"),
-    ("step_size", "Certified step (lr of plain full-batch SGD)", lower, "down"),
-    ("epsilon", "Share of the descent given up ε", nearest, "to nearest"),
-    ("theta", "Relative error of the gradient allowed θ", nearest, "to nearest"),
-    ("gradient_error_upper", "Error of the gradient ≤", upper, "up"),
-    ("one_minus_rate", "Gain in a step, 1 - rate ≥", lower, "down"),
-    ("rate", "Rate: loss over the loss before ≤", lambda v: upper(v, 8), "up"),
-    ("halving_steps", "Steps that halve the loss ≤", whole, "up"),
-    ("target_loss", "Target loss", upper, "up"),
-    ("floor", "Floor of the loss ≤", upper, "up"),
-    ("steps_upper", "Steps to the target or floor ≤", whole, "up"),
+MEANINGS: tuple[tuple[str, str, Callable[[Fraction], str]], ...] = (
+    ("residual_norm_upper", "Norm of the residual at the start |r₀| ≤", upper),
+    ("initial_gap_upper", "Summed loss above its infimum at the start G ≤", upper),
+    ("pl_lower", "PL constant of the output loss μ ≥", lower),
+    ("initial_loss_upper", "Summed loss at the start ≤", upper),
+    ("sigma_min_lower", "Smallest singular value of the Jacobian σ_min ≥", lower),
+    ("jacobian_norm_upper", "Largest singular value |J| ≤", upper),
+    ("radius", "Radius R* ≤", upper),
+    ("overshoot_radius", "Radius with the last step ≤", upper),
+    ("step_size", "Step (lr of plain full-batch SGD)", lower),
+    ("epsilon", "Share of the descent given up ε", nearest),
+    ("theta", "Relative error of the gradient allowed θ", nearest),
+    ("gradient_error_upper", "Error of the gradient ≤", upper),
+    ("one_minus_rate", "Gain in a step, 1 - rate ≥", lower),
+    ("rate", "Rate: loss over the loss before ≤", lambda v: upper(v, 8)),
+    ("halving_steps", "Steps that halve the loss ≤", whole),
+    ("target_loss", "Target loss", upper),
+    ("floor", "Floor of the loss ≤", upper),
+    ("steps_upper", "Steps to the target or floor ≤", whole),
 )
+UNPROVED = "These are the numbers of the file, which nothing confirmed while this page was made."
 ONE_STEP = ("T7", "T9")
 """Theorems whose claim is about one step size, not all up to it: it is never rounded."""
 
@@ -78,14 +81,15 @@ def certificate_report(
     claim = read_claim(body, name)
     verdict = Verdict(claim, check or {})
     found = measured or {}
+    intro = "" if verdict.proved else UNPROVED
     sections = [
         Section("claim", "The claim", (verdict.card(),)),
-        Section("criterion", "Why: the criterion", criterion_parts(claim)),
-        Section("descent", "How fast", envelope_parts(claim, found)),
+        Section("criterion", "Why: the criterion", criterion_parts(claim), intro),
+        Section("descent", "How fast", envelope_parts(claim, found, verdict.word), intro),
     ]
-    kernel = kernel_parts(claim, found)
+    kernel = kernel_parts(claim, found, verdict.word)
     if kernel:
-        sections.append(Section("kernel", "The kernel and the layers", kernel))
+        sections.append(Section("kernel", "The kernel and the layers", kernel, intro))
     sections.append(Section("numbers", "The numbers of the file", (_numbers(claim),)))
     sections.append(Section("again", "Checking it again", _again(claim, file, sha256)))
     return Report("Certificate", name, _facts(claim, verdict), tuple(sections))
@@ -110,6 +114,11 @@ class Verdict:
     def proved(self) -> bool:
         """Whether the checker confirmed this claim in this call."""
         return self.verdict == "valid"
+
+    @property
+    def word(self) -> str:
+        """What the numbers of the file may be called."""
+        return "certified" if self.proved else "claimed"
 
     @property
     def status(self) -> str:
@@ -143,8 +152,8 @@ class Verdict:
         reason = clean(str(self.check.get("reason") or ""))
         if self.proved:
             return (
-                "talweg-check, which shares no code with talweg, read this file in a process of its "
-                f"own while this page was made and confirmed every number of the claim.{took}"
+                "talweg-check, which shares no code with talweg, read this file in a process of "
+                f"its own while this page was made and confirmed every number of the claim.{took}"
             )
         if self.verdict in ("invalid", "incomplete"):
             return f"talweg-check: {self.verdict}{': ' + reason if reason else ''}.{took}"
@@ -162,7 +171,7 @@ def _facts(claim: Claim, verdict: Verdict) -> Facts:
         ("Theorem", claim.theorem),
         ("Samples × outputs", f"{claim.samples:,} × {claim.outputs:,}"),
         ("Parameters", f"{claim.parameters:,}"),
-        ("Certified step" if claim.theorem in ONE_STEP else "Certified step, at least",
+        (f"{verdict.word.capitalize()} step" + ("" if claim.theorem in ONE_STEP else ", at least"),
          repr(step) if claim.theorem in ONE_STEP else lower(known["step_size"])),
         ("Stays within", upper(known.get("overshoot_radius", known["radius"]))),
         ("Halves within", f"{whole(known['halving_steps'])} steps"),
@@ -175,34 +184,34 @@ def _facts(claim: Claim, verdict: Verdict) -> Facts:
 
 def _numbers(claim: Claim) -> Table:
     rows = []
-    for key, text, printed, side in MEANINGS:
+    for key, text, printed in MEANINGS:
         if key not in claim.numbers:
             continue
         value = claim.numbers[key]
         exact = repr(float(value))
         if key == "step_size" and claim.theorem in ONE_STEP:
-            rows.append((text, exact, "not rounded", exact))
+            rows.append((text, "as in the file", exact))
         else:
-            rows.append((text, printed(value), side, exact))
+            rows.append((text, printed(value), exact))
     title = (
         f"Bounds, rounded to the safe side; the rate is that of the {loss_name(claim)}, "
         f"{until(claim)}"
     )
-    return Table(title, ("number", "about", "rounded", "in the file"), tuple(rows))
+    return Table(title, ("number", "rounded", "in the file"), tuple(rows))
 
 
 def _again(claim: Claim, file: str, sha256: str | None) -> tuple[Part, ...]:
     path = shlex.quote(file)  # as it is: with anything left out it would name another file
-    hashes = [*(("the file", sha256),) * (sha256 is not None),
-              *((what, claim.hashes[what]) for what in ("weights", "inputs", "targets"))]  # fmt: skip
+    hashes = [("the file", sha256)] if sha256 else []
+    hashes += [(what, claim.hashes[what]) for what in ("weights", "inputs", "targets")]
     parts: list[Part] = [
         Facts((("The independent checker", f"talweg-check {path}"),
                ("Against a live model and data", f"talweg check {path} --against SPEC"))),
         Paragraph(
-            "The checker, talweg-check, is a package of its own that needs neither talweg nor torch. "
-            "Whether the claim speaks of your model is what the second command answers."
+            "The checker, talweg-check, is a package of its own and needs neither talweg nor "
+            "torch. Whether the claim speaks of your model is what the second command answers."
         ),
-        Table("sha256", ("of", "hash"), tuple((a, b) for a, b in hashes if b)),
+        Table("sha256", ("of", "hash"), tuple(hashes)),
     ]  # fmt: skip
     if claim.provenance:
         parts.append(Card("Where it comes from, as the file says; nobody checks this",

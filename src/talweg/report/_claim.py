@@ -201,7 +201,9 @@ def _provenance(found: Any) -> tuple[tuple[str, str], ...]:
     given = found.get("as_given")
     if isinstance(given, str):
         same = given == VERDICT
-        items.append(("Weights", "as given" if same else "polished; those given were not certified"))
+        items.append(
+            ("Weights", "as given" if same else "polished; those given were not certified")
+        )
     if isinstance(found.get("torch"), str):
         items.append(("Written with torch", clean(found["torch"], 60)))
     notes = found.get("notes")

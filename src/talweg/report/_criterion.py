@@ -4,20 +4,24 @@ s(rho) = sigma_min - int_0^rho beta bounds the smallest singular value of the Ja
 rho from the start. All bounds here are rationals computed exactly; only the drawing is in floats.
 """
 
+# ruff: noqa: RUF001 - Greek letters and signs of the theory pages stand for themselves.
+
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from talweg.report._claim import Claim
-from talweg.report._curves import curve, together, upright
-from talweg.report._directed import lower, near, nearest, upper
+from talweg.report._curves import curve, leftward, together, upright
+from talweg.report._directed import DIGITS, lower, near, nearest, upper
 from talweg.report._pieces import Figure, Paragraph, Part, Table
 from talweg.report._plot import layout
 
 POINTS = 160
 ROWS = 12
+MOST_DIGITS = 8
 
 
 @dataclass(frozen=True)
@@ -103,22 +107,17 @@ def criterion_parts(claim: Claim) -> tuple[Part, ...]:
     where = sorted({*where, radius, *(r for r, _ in claim.profile[:POINTS] if r < end)})
     values = [profile.at(rho) for rho in where]
     x = [near(rho) for rho in where]
-    name = "s - lost" if "theta" in claim.numbers else "s"
+    name = "s̃" if "theta" in claim.numbers else "s"
     here = upright(near(radius), "R*", left=radius * 2 > end)
     axis = {"title": {"text": "distance ρ from the start"}, "exponentformat": "power"}
-    needed = (
-        "no finite number" if need is None else upper(need) if exact else f"about {nearest(need)}"
-    )
     limits = [] if need is None else [(near(need), "needed")]
-    told = (
-        f"The integral up to R* = {upper(radius)} is at least {lower(area)}; needed is {needed} "
-        f"({formula})."
-    )
+    told = _told(area, need, exact, radius)
+    told += f" What is needed: {formula}."
     inside = [(a, b) for a, b in zip(where, values, strict=True) if a <= radius]
     first = Figure(
         "profile", "The profile: smallest singular value over the distance",
-        f"{name}(ρ) = σ_min - ∫β"
-        + (", less what rounding may take" if name != "s" else "")
+        ("s(ρ) = σ_min - ∫β" if name == "s" else
+           "s̃(ρ) = σ_min - ∫β, less the part of σ_min that the error of the gradient may take")
         + ": no gradient is too small within R* as long as this is positive. The shaded area is "
         "the integral up to R*.",
         f"{name} falls from {nearest(profile.at(Fraction(0))[0])} at the start to "
@@ -130,25 +129,42 @@ def criterion_parts(claim: Claim) -> tuple[Part, ...]:
                   [near(b[0]) for b, r in zip(values, where, strict=True) if r >= radius],
                   f"{name} beyond R*", 1, what="ρ", dash="dash"),
         ),
-        together(layout(f"{name}(ρ)", xaxis=axis), {"yaxis": {
-            "title": {"text": f"{name}(ρ)"}, "rangemode": "tozero", "exponentformat": "power"}},
-            here),
+        together(layout("", xaxis=axis), _from_zero(f"{name}(ρ)"), here),
         _numbers(claim, profile, name),
     )  # fmt: skip
     second = Figure(
         "criterion", "The criterion: integral against what is needed",
-        "The path to the minimum can be no longer than the ρ at which the integral reaches what is "
-        "needed, and that must happen where the profile is still positive. " + told,
+        "The path to the minimum can be no longer than the ρ at which the integral reaches what "
+        "is needed, and that must happen where the profile is still positive. " + told,
         told,
         (curve(x, [near(b[1]) for b in values], f"∫ of {name} from 0 to ρ", 3, what="ρ"),),
-        together(layout("integral", limits=limits, xaxis=axis), {"yaxis": {
-            "title": {"text": "integral"}, "rangemode": "tozero", "exponentformat": "power"}}, here),
+        together(leftward(layout("integral", limits=limits, xaxis=axis)), _from_zero("integral"), here),
         _numbers(claim, profile, name),
     )  # fmt: skip
     return first, second, Paragraph(
         "The numbers in sentences and tables are the file's, or computed from them exactly, and "
         "rounded to the safe side; those called \"about\" and the curves are floating point."
     )  # fmt: skip
+
+
+def _from_zero(title: str) -> dict[str, Any]:
+    return {"yaxis": {"title": {"text": title}, "rangemode": "tozero", "exponentformat": "power"}}
+
+
+def _told(area: Fraction, need: Fraction | None, exact: bool, radius: Fraction) -> str:
+    """Integral and need in a sentence, in enough digits that rounding does not turn them round."""
+    here = f"The integral up to R* = {upper(radius)} is at least "
+    if need is None:
+        return f"{here}{lower(area)}; what is needed is no finite float."
+    if exact and area < need:
+        return f"{here}{lower(area)}, by the numbers of the file short of what is needed."
+    printed = upper if exact else nearest
+    for digits in range(DIGITS, MOST_DIGITS):
+        have, want = lower(area, digits), printed(need, digits)
+        if Fraction(have) >= Fraction(want):
+            return f"{here}{have}; needed is {'at most' if exact else 'about'} {want}."
+    just = "no less than what is needed" if exact else "as far as floats tell what is needed"
+    return f"{here}{lower(area)}, {just}."
 
 
 def _numbers(claim: Claim, profile: Profile, name: str) -> Table:

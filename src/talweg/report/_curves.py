@@ -66,3 +66,17 @@ def together(*layouts: dict[str, Any]) -> dict[str, Any]:
             both = key in ("shapes", "annotations")
             made[key] = [*made.get(key, []), *value] if both else value
     return made
+
+
+def leftward(layout: dict[str, Any], *which: int) -> dict[str, Any]:
+    """The layout with the names of its limits on the left, where the curve is elsewhere.
+
+    Args:
+        layout: As `talweg.report._plot.layout` makes it.
+        which: Numbers of the limits; all if none is given.
+    """
+    notes = [
+        note | {"x": 0, "xanchor": "left"} if index in (which or (index,)) else note
+        for index, note in enumerate(layout.get("annotations", []))
+    ]
+    return layout | ({"annotations": notes} if notes else {})

@@ -60,7 +60,7 @@ def near(value: Exact) -> float:
 
 def _printed(value: Exact, digits: int, rounding: str) -> str:
     exact = Fraction(value)
-    # Numerator and denominator are exact Decimals, so that the one rounding is that of the quotient.
+    # Numerator and denominator are exact Decimals: the one rounding is that of the quotient.
     context = Context(prec=digits, rounding=rounding)
     number = context.divide(Decimal(exact.numerator), Decimal(exact.denominator))
     number = number.normalize(context)
