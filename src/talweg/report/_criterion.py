@@ -138,7 +138,7 @@ def criterion_parts(claim: Claim) -> tuple[Part, ...]:
         "is needed, and that must happen where the profile is still positive. " + told,
         told,
         (curve(x, [near(b[1]) for b in values], f"∫ of {name} from 0 to ρ", 3, what="ρ"),),
-        together(leftward(layout("integral", limits=limits, xaxis=axis)), _from_zero("integral"), here),
+        together(leftward(layout("", limits=limits, xaxis=axis)), _from_zero("integral"), here),
         _numbers(claim, profile, name),
     )  # fmt: skip
     return first, second, Paragraph(
