@@ -1,7 +1,8 @@
-"""JSON objects of certificate files, made up, one for every theorem."""
+"""JSON objects of certificate files, one for every theorem, and an experiment: all made up."""
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 WORD = "PROVED"
@@ -48,4 +49,14 @@ VALID = {"verdict": "valid", "reason": "", "claim": SENTENCE, "seconds": 0.5}
 MEASURED = {
     "eigenvalues": [4.0, 1.5, 1.01, 3.0], "layers": [("0: linear 3→4", 0.75), ("2", 0.25)],
     "losses": [(k, 0.001 * 0.8**k) for k in range(30)], "left_out": ["Something was left out."],
+}  # fmt: skip
+DOT = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
+"""A PNG of one pixel."""
+SECTION: dict[str, Any] = {
+    "title": "linear rate", "columns": ("quantity", "measured", "result"),
+    "comparisons": [("rate [1]", "0.9", "ok"), ("steps", "12", "VIOLATED")],
+    "notes": ["of 100 starts"], "tables": {"by_step": [["step", "status"], ["0.1", WORD]]},
+    "pictures": {"rate.png": DOT}, "violated": 1, "bounds": 2, "seconds": 3.25,
 }  # fmt: skip

@@ -230,7 +230,8 @@ def report(
         list[Path],
         typer.Argument(
             metavar="FILE...",
-            help="Certificates (.talweg), and records of a Monitor; several records are compared.",
+            help="Certificates (.talweg), folders of `talweg reproduce`, and records of a Monitor; "
+            "several records are compared.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("run.html"),
@@ -240,7 +241,7 @@ def report(
     ] = True,
     json: Json = False,
 ) -> None:
-    """Write what a certificate claims, or what a Monitor recorded, as one self-contained HTML file.
+    """Write certificates, reproductions and records of a Monitor as one HTML file.
 
     Exit code of the checker where it does not confirm a certificate; the page is written and says
     so.

@@ -9,6 +9,7 @@ from typing import Any
 from talweg._errors import InputError
 from talweg.cli._certificate_page import certificate_page, is_certificate
 from talweg.cli._console import print_json, print_result
+from talweg.cli._experiment_page import experiment_pages, is_experiment
 from talweg.cli._outcome import DONE
 from talweg.cli._paths import require_writable_file
 from talweg.report import (
@@ -24,10 +25,11 @@ from talweg.report import (
 def run_report_command(
     files: Sequence[Path], out: Path, *, check: bool = True, as_json: bool
 ) -> int:
-    """Write one page: certificates one after another, then one record, or several compared.
+    """Write one page: certificates, then experiments, then one record, or several compared.
 
     Args:
-        files: Certificates and records of a Monitor, in any order.
+        files: Certificates, folders or records of experiments, and records of a Monitor, in any
+            order.
         out: The page.
         check: Whether certificates are given to the independent checker.
         as_json: Print one JSON object instead of a line.
@@ -49,30 +51,34 @@ def run_report_command(
         )
     names = dict(zip(files, _names(files), strict=True))
     certified = [file for file in files if is_certificate(file)]
-    recorded = {names[file]: file for file in files if file not in certified}
+    tried = [file for file in files if file not in certified and is_experiment(file)]
+    recorded = {names[f]: f for f in files if f not in certified and f not in tried}
     reports: list[Report] = []
-    runs = _runs(recorded)  # first: it is quick, and may end the command
+    runs = _runs(recorded)  # first: these are quick, and may end the command
+    experiments = [page for path in tried for page in experiment_pages(path)]
     code, certificates = DONE, []
     for file in certified:
         made, worst, record = certificate_page(file, check=check)
         reports.append(made)
         certificates.append(record)
         code = max(code, worst)
+    reports += experiments
     if len(runs) == 1:
         [(name, rows)] = runs.items()
         reports.append(run_report(rows, title=name))
     elif runs:
         reports.append(comparison_report(runs))
-    said = _counted(len(certified), len(runs))
+    said = _counted(certificate=len(certified), experiment=len(experiments), run=len(runs))
     write(joined_report(reports, title=said), out)
     found: list[dict[str, Any]] = [{"name": name, "rows": len(rows)} for name, rows in runs.items()]
     if as_json:
-        print_json({"file": str(out), "runs": found, "certificates": certificates})
+        print_json({"file": str(out), "runs": found, "certificates": certificates,
+                    "experiments": [page.title for page in experiments]})  # fmt: skip
         return code
     details = [f"{c['name']} {_told(c)}" for c in certificates]
     if runs:
         details.append(f"{sum(run['rows'] for run in found):,} rows")
-    print_result(f"{out}: {said}, {', '.join(details)}")
+    print_result(f"{out}: {', '.join([said, *details])}")
     return code
 
 
@@ -97,13 +103,13 @@ def _told(record: dict[str, Any]) -> str:
     return f"{words} ({record['reason']})" if record["reason"] else words
 
 
-def _counted(certificates: int, runs: int) -> str:
+def _counted(**kinds: int) -> str:
     parts = [
         f"{count} {name}" if count == 1 else f"{count} {name}s"
-        for count, name in ((certificates, "certificate"), (runs, "run"))
+        for name, count in kinds.items()
         if count
     ]
-    return " and ".join(parts)
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
 
 
 def _names(files: Sequence[Path]) -> list[str]:

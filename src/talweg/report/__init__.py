@@ -5,11 +5,22 @@ The page is one file that loads nothing. It needs the extra ``report``; the term
 
 from talweg.report._certificate import certificate_report
 from talweg.report._comparison import comparison_report
+from talweg.report._experiment import experiment_report
 from talweg.report._follow import Follower, read_findings
 from talweg.report._joined import joined_report
 from talweg.report._live import LiveView
 from talweg.report._page import render, write
-from talweg.report._pieces import Card, Facts, Figure, Paragraph, Part, Report, Section, Table
+from talweg.report._pieces import (
+    Card,
+    Facts,
+    Figure,
+    Paragraph,
+    Part,
+    Picture,
+    Report,
+    Section,
+    Table,
+)
 from talweg.report._run import run_report
 
 __all__ = [
@@ -20,11 +31,13 @@ __all__ = [
     "LiveView",
     "Paragraph",
     "Part",
+    "Picture",
     "Report",
     "Section",
     "Table",
     "certificate_report",
     "comparison_report",
+    "experiment_report",
     "joined_report",
     "read_findings",
     "render",
