@@ -115,6 +115,19 @@ def test_a_file_without_its_data(talweg: Command, tmp_path: Path) -> None:
     assert WORD not in page
 
 
+def test_an_invalid_certificate_outweighs_an_undecided_one(
+    talweg: Command, tmp_path: Path, stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = {"a.talweg": 3, "b.talweg": 1, "c.talweg": 3}
+    for name in codes:
+        (tmp_path / name).write_bytes(stored.read_bytes())
+    said = {"verdict": None, "reason": ""}
+    monkeypatch.setattr(_certificate_page, "_checked", lambda file: (said, codes[file.name]))
+    monkeypatch.setattr(_certificate_page, "measured_of", lambda *_: {})
+    assert talweg("report", *codes).code == 1
+    assert talweg("report", "a.talweg", "c.talweg").code == 3
+
+
 def test_certificates_and_records_on_one_page(
     talweg: Command, tmp_path: Path, stored: Path
 ) -> None:
@@ -124,6 +137,11 @@ def test_certificates_and_records_on_one_page(
     assert done.out.startswith("run.html: 2 certificates and 1 run, b.talweg not checked")
     page = shown(tmp_path)
     assert page.index("1. b.talweg") < page.index("2. a.talweg") < page.index("3. run.jsonl")
+
+
+def _pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
 
 
 def _zip_of_text(path: Path) -> None:
@@ -160,6 +178,7 @@ def _not_a_claim(body: dict[str, Any], arrays: dict[str, torch.Tensor]) -> None:
         (lambda path: path.write_bytes(b""), "must be a .talweg file of format 1"),
         (lambda path: path.write_bytes(path.read_bytes()[:900]), "must be a .talweg file"),
         (_zip_of_text, "its members are"),
+        (_pipe, "is no regular file"),
         (lambda path: path.unlink(), "a readable file is required"),
         (lambda path: changed(path, _no_such_function), "there is no function 'eval'"),
         (lambda path: changed(path, _other_shape), "the layers do not fit together"),
@@ -168,8 +187,8 @@ def _not_a_claim(body: dict[str, Any], arrays: dict[str, torch.Tensor]) -> None:
         (lambda path: changed(path, _not_a_claim), "a certificate of format 1 is required"),
         (lambda path: os.truncate(path, 2**30 + 1), "at most 1024 MiB is required"),
     ],
-    ids=["text", "empty", "cut", "zip", "absent", "function", "shape", "nan", "frozen", "claim",
-         "huge"],
+    ids=["text", "empty", "cut", "zip", "pipe", "absent", "function", "shape", "nan", "frozen",
+         "claim", "huge"],
 )  # fmt: skip
 def test_a_malformed_file_is_one_message(
     talweg: Command, folder: Callable[[], set[str]], tmp_path: Path,
@@ -245,6 +264,14 @@ def test_measured_steps_stay_below_the_bound(stored: Path) -> None:
     r0 = float.fromhex(document.body["claims"]["residual_norm_upper"])
     assert len(losses) == _stored_model.STEPS + 1
     assert all(loss <= r0**2 / 5 * (1 - gain) ** step * (1 + 1e-9) for step, loss in losses)
+
+
+def test_a_step_that_diverges_is_not_followed(stored: Path) -> None:
+    document = read_document(stored)
+    document.body["claims"]["step_size"] = (10.0).hex()
+    losses = measured_of(document, "a")["losses"]
+    assert len(losses) < 50
+    assert losses[-1][1] > 1e6
 
 
 def test_shares_of_frozen_layers(tmp_path: Path) -> None:

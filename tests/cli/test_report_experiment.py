@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.cli.conftest import Command
 from tests.report.certificates import DOT
+from tests.report.records import rows_of_descent, written
 
 BROKEN = {"quantity": "rate", "predicted": 0.5, "relation": "<=", "measured": 0.7, "source": "E1",
           "note": "of one run"}  # fmt: skip
@@ -80,6 +81,13 @@ def test_a_malformed_record_is_one_message(
     assert "Traceback" not in done.err
     assert done.out == ""
     assert folder() == before
+
+
+def test_a_record_of_a_monitor_by_another_name(talweg: Command, tmp_path: Path) -> None:
+    written(tmp_path / "run.json", rows_of_descent())
+    done = talweg("report", "run.json", "--out", "a.html")
+    assert done.code == 0, done.text
+    assert "1 run" in done.out
 
 
 def test_a_figure_that_is_a_link(talweg: Command, tmp_path: Path) -> None:

@@ -174,6 +174,15 @@ def test_extreme_numbers(scale: float) -> None:
     render(certificate_report(made, check=VALID, measured=MEASURED))
 
 
+def test_the_step_is_never_rounded() -> None:
+    """The rates are those of the step in the file; with another one they would not hold."""
+    made = body()
+    made["claims"]["step_size"] = (0.1 + 2**-40).hex()
+    report = certificate_report(made, file="-a b.talweg", check=VALID)
+    assert dict(report.facts.items)["Certified step, up to"] == repr(0.1 + 2**-40)
+    assert "talweg-check './-a b.talweg'" in text_of(report)
+
+
 def test_many_radii() -> None:
     made = body()
     made["claims"]["jacobian_lipschitz_upper"] = [

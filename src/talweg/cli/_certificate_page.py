@@ -23,6 +23,8 @@ def is_certificate(file: Path) -> bool:
     """Whether it is meant as one: by its name, or by being a zip archive."""
     if file.suffix == SUFFIX:
         return True
+    if not file.is_file():
+        return False  # nothing may be taken out of a pipe
     try:
         with open(file, "rb") as stream:
             return stream.read(4) == b"PK\x03\x04"
@@ -77,6 +79,11 @@ def _checked(file: Path) -> tuple[dict[str, Any], int]:
 
 def _sha256(file: Path) -> str:
     try:
+        if file.exists() and not file.is_file():
+            raise InputError(
+                f"FILE of talweg report: a certificate is required; {str(file)!r} is no regular "
+                "file; check the path"
+            )
         size = file.stat().st_size
         if size > MOST_BYTES:
             raise InputError(

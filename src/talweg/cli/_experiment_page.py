@@ -12,6 +12,8 @@ from talweg.report import Report, experiment_report
 
 MOST_BYTES = 2**24
 """Of one section's record."""
+MONITOR = b'"talweg.monitor"'
+"""In the first line of a record of a Monitor, whatever the file is called."""
 RECORD = re.compile(r"[0-9]{2}_[a-z0-9_]+\.json")
 RELATIONS = ("<=", ">=", "reported")
 PICTURE = re.compile(r"[A-Za-z0-9_]+\.png")
@@ -19,7 +21,13 @@ PICTURE = re.compile(r"[A-Za-z0-9_]+\.png")
 
 def is_experiment(path: Path) -> bool:
     """Whether it is meant as an experiment: a folder, or the record of a section."""
-    return path.is_dir() or path.suffix == ".json"
+    if path.is_dir() or path.suffix != ".json" or not path.is_file():
+        return path.is_dir()
+    try:
+        with open(path, "rb") as stream:
+            return MONITOR not in stream.readline(200)
+    except OSError:
+        return False  # what cannot be read is told where it is read
 
 
 def experiment_pages(path: Path) -> list[Report]:

@@ -10,7 +10,7 @@ from talweg._errors import InputError
 from talweg.cli._certificate_page import certificate_page, is_certificate
 from talweg.cli._console import print_json, print_result
 from talweg.cli._experiment_page import experiment_pages, is_experiment
-from talweg.cli._outcome import DONE
+from talweg.cli._outcome import DONE, NOT_PROVED
 from talweg.cli._paths import require_writable_file
 from talweg.report import (
     Follower,
@@ -61,7 +61,8 @@ def run_report_command(
         made, worst, record = certificate_page(file, check=check)
         reports.append(made)
         certificates.append(record)
-        code = max(code, worst)
+        # An invalid certificate outweighs one that could not be decided.
+        code = NOT_PROVED if NOT_PROVED in (code, worst) else max(code, worst)
     reports += experiments
     if len(runs) == 1:
         [(name, rows)] = runs.items()

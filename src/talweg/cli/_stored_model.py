@@ -33,12 +33,14 @@ MOST_EIGENVALUES = 1500
 MOST_ROWS = 20_000
 MOST_KERNEL_WORK = 2e10
 """Multiplications for the kernel: a few seconds on one core."""
-MOST_LAYER_WORK = 2e7
+MOST_LAYER_WORK = 5e7
 """Samples times outputs times parameters, for the shares of the layers."""
 STEPS = 200
 MOST_STEP_WORK = 5e9
 """Samples times parameters times steps of the measured descent."""
 FEWEST_STEPS = 20
+DIVERGED = 1e6
+"""So many times the loss at the start, or 1: a false claim about the step; no more is run."""
 
 
 def measured_of(document: Document, file: str) -> dict[str, Any]:
@@ -223,7 +225,8 @@ def _descent(
             value = squares.mean() if loss["scaling"] == "mean" else squares.sum()
             value = value / 2 if loss["scaling"] == "half_sum" else value
         found.append((step, value.item() - infimum))
-        if step == steps or not math.isfinite(found[-1][1]):
+        away = not found[-1][1] <= DIVERGED * max(found[0][1], 1.0)  # also where it is undefined
+        if step == steps or away:
             break
         [gradient] = torch.autograd.grad(value, w)
         w = (w - step_size * gradient).detach().requires_grad_()

@@ -33,7 +33,7 @@ MEANINGS: tuple[tuple[str, str, Callable[[Fraction], str]], ...] = (
     ("jacobian_norm_upper", "Largest singular value |J| ≤", upper),
     ("radius", "Radius R* ≤", upper),
     ("overshoot_radius", "Radius with the last step ≤", upper),
-    ("step_size", "Step (lr of plain full-batch SGD)", lower),
+    ("step_size", "Step (lr of plain full-batch SGD)", lambda _: "as in the file"),
     ("epsilon", "Share of the descent given up ε", nearest),
     ("theta", "Relative error of the gradient allowed θ", nearest),
     ("gradient_error_upper", "Error of the gradient ≤", upper),
@@ -45,8 +45,11 @@ MEANINGS: tuple[tuple[str, str, Callable[[Fraction], str]], ...] = (
     ("steps_upper", "Steps to the target or floor ≤", whole),
 )
 UNPROVED = "These are the numbers of the file, which nothing confirmed while this page was made."
-ONE_STEP = ("T7", "T9")
-"""Theorems whose claim is about one step size, not all up to it: it is never rounded."""
+ALL_STEPS = ("T11", "T4")
+"""Theorems whose claim is about every step up to the one in the file, the others about this one.
+
+The rates speak of the step in the file, so it is never rounded.
+"""
 
 
 def certificate_report(
@@ -165,14 +168,13 @@ class Verdict:
 
 def _facts(claim: Claim, verdict: Verdict) -> Facts:
     known = claim.numbers
-    step = float(known["step_size"])
     items = [
         ("Status", verdict.status),
         ("Theorem", claim.theorem),
         ("Samples × outputs", f"{claim.samples:,} × {claim.outputs:,}"),
         ("Parameters", f"{claim.parameters:,}"),
-        (f"{verdict.word.capitalize()} step" + ("" if claim.theorem in ONE_STEP else ", at least"),
-         repr(step) if claim.theorem in ONE_STEP else lower(known["step_size"])),
+        (f"{verdict.word.capitalize()} step" + (", up to" if claim.theorem in ALL_STEPS else ""),
+         repr(float(known["step_size"]))),
         ("Stays within", upper(known.get("overshoot_radius", known["radius"]))),
         ("Halves within", f"{whole(known['halving_steps'])} steps"),
     ]  # fmt: skip
@@ -189,10 +191,7 @@ def _numbers(claim: Claim) -> Table:
             continue
         value = claim.numbers[key]
         exact = repr(float(value))
-        if key == "step_size" and claim.theorem in ONE_STEP:
-            rows.append((text, "as in the file", exact))
-        else:
-            rows.append((text, printed(value), exact))
+        rows.append((text, printed(value), exact))
     title = (
         f"Bounds, rounded to the safe side; the rate is that of the {loss_name(claim)}, "
         f"{until(claim)}"
@@ -201,7 +200,8 @@ def _numbers(claim: Claim) -> Table:
 
 
 def _again(claim: Claim, file: str, sha256: str | None) -> tuple[Part, ...]:
-    path = shlex.quote(file)  # as it is: with anything left out it would name another file
+    # As it is: with anything left out it would name another file. A dash would begin an option.
+    path = shlex.quote(f"./{file}" if file.startswith("-") else file)
     hashes = [("the file", sha256)] if sha256 else []
     hashes += [(what, claim.hashes[what]) for what in ("weights", "inputs", "targets")]
     parts: list[Part] = [

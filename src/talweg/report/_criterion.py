@@ -134,7 +134,7 @@ def criterion_parts(claim: Claim) -> tuple[Part, ...]:
     )  # fmt: skip
     second = Figure(
         "criterion", "The criterion: integral against what is needed",
-        "The path to the minimum can be no longer than the ρ at which the integral reaches what "
+        "The path can be no longer than the ρ at which the integral reaches what "
         "is needed, and that must happen where the profile is still positive. " + told,
         told,
         (curve(x, [near(b[1]) for b in values], f"∫ of {name} from 0 to ρ", 3, what="ρ"),),

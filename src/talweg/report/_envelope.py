@@ -50,6 +50,7 @@ def until(claim: Claim) -> str:
     """How far the rate holds, in words."""
     if claim.goal is None:
         return "in every step"
+    # Of later iterates nothing is claimed.
     return "until the loss is at the " + ("floor" if "floor" in claim.numbers else "target")
 
 
@@ -100,7 +101,8 @@ def _stated(claim: Claim, start: float, word: str) -> Figure:
          curve([near(k) for k, _ in marks], [near(f) for _, f in marks], "halvings", 2,
                what="step", mode="markers")),
         _axis(name, [start, bound_at(claim, start, end)], limits),
-        Table("After so many steps, rounded up", ("steps", f"{name} at most"), rows),
+        Table(f"After so many steps, rounded up; {until(claim)}",
+              ("steps", f"{name} at most"), rows),
     )  # fmt: skip
 
 
