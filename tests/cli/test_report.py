@@ -55,7 +55,7 @@ def test_a_record_that_was_cut_off(talweg: Command, tmp_path: Path) -> None:
     [
         (["absent.jsonl"], "a readable file is required; got 'absent.jsonl'"),
         (["other.txt"], "a record of a Monitor is required; line 1 of 'other.txt'"),
-        (["sub"], "a readable file is required; got 'sub'"),
+        (["sub"], "'sub' holds no records of sections"),
         (["empty.jsonl"], "records with at least one row are required; empty.jsonl has none yet"),
         (["a.jsonl", "a.jsonl"], "got one of them twice"),
         (["a.jsonl", "--out", "a.jsonl"], "which is one of them"),

@@ -10,9 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.report.certificates import MEASURED, SECTION, VALID, body
 from tests.report.records import ATTACK, FINDINGS, hostile_rows, rows_of_descent
 
-from talweg.report import Report, comparison_report, run_report, write
+from talweg.report import (
+    Report,
+    certificate_report,
+    comparison_report,
+    experiment_report,
+    joined_report,
+    run_report,
+    write,
+)
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="pip install selenium")
 
@@ -37,6 +46,15 @@ REPORTS: dict[str, Callable[[], Report]] = {
     "layers": lambda: run_report(rows_of_descent(layers=[f"l{i}.weight" for i in range(40)])),
     "hostile": lambda: run_report(hostile_rows(), title=ATTACK),
     "comparison": lambda: comparison_report({"a" * 200: rows_of_descent(), "b": hostile_rows()}),
+    "certificate": lambda: certificate_report(body("T9"), check=VALID, measured=MEASURED),
+    "joined": lambda: joined_report(
+        [
+            certificate_report(body(), file="a" * 300, measured=MEASURED),
+            experiment_report([SECTION], title="lecture"),
+            run_report(rows_of_descent()),
+        ],
+        title="1 certificate, 1 experiment and 1 run",
+    ),
 }
 
 

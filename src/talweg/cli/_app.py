@@ -228,16 +228,28 @@ def diagnose(
 def report(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", help="Records of a Monitor; several are compared."),
+        typer.Argument(
+            metavar="FILE...",
+            help="Certificates (.talweg), folders of `talweg reproduce`, and records of a Monitor; "
+            "several records are compared.",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("run.html"),
+    check: Annotated[
+        bool,
+        typer.Option("--check/--no-check", help="Give certificates to the independent checker."),
+    ] = True,
     json: Json = False,
 ) -> None:
-    """Write what a Monitor recorded as one HTML file that needs nothing else."""
+    """Write certificates, reproductions and records of a Monitor as one HTML file.
+
+    Exit code of the checker where it does not confirm a certificate; the page is written and says
+    so.
+    """
     with errors_reported():
         from talweg.cli._report import run_report_command
 
-        raise typer.Exit(run_report_command(files, out, as_json=json))
+        raise typer.Exit(run_report_command(files, out, check=check, as_json=json))
 
 
 @app.command()

@@ -7,18 +7,40 @@ from pathlib import Path
 from typing import Any
 
 from talweg._errors import InputError
+from talweg.cli._certificate_page import certificate_page, is_certificate
 from talweg.cli._console import print_json, print_result
-from talweg.cli._outcome import DONE
+from talweg.cli._experiment_page import experiment_pages, is_experiment
+from talweg.cli._outcome import DONE, NOT_PROVED
 from talweg.cli._paths import require_writable_file
-from talweg.report import Follower, comparison_report, run_report, write
+from talweg.report import (
+    Follower,
+    Report,
+    comparison_report,
+    joined_report,
+    run_report,
+    write,
+)
 
 
-def run_report_command(files: Sequence[Path], out: Path, *, as_json: bool) -> int:
-    """Write the report of one record, or the comparison of several; returns the exit code.
+def run_report_command(
+    files: Sequence[Path], out: Path, *, check: bool = True, as_json: bool
+) -> int:
+    """Write one page: certificates, then experiments, then one record, or several compared.
+
+    Args:
+        files: Certificates, folders or records of experiments, and records of a Monitor, in any
+            order.
+        out: The page.
+        check: Whether certificates are given to the independent checker.
+        as_json: Print one JSON object instead of a line.
+
+    Returns:
+        The exit code: 0, or that of the checker where a certificate was not confirmed.
 
     Raises:
-        InputError: a file is no record or has no rows, or `out` cannot be written or is one of
-            the records.
+        InputError: a file is neither, a record has no rows, or `out` cannot be written or is one
+            of the files.
+        CertificateFileError: a certificate is malformed.
         MissingDependencyError: the extra ``report`` is not installed.
     """
     require_writable_file(out, "--out of talweg report", example="run.html")
@@ -27,9 +49,43 @@ def run_report_command(files: Sequence[Path], out: Path, *, as_json: bool) -> in
             f"--out of talweg report: a file beside the records is required; got {str(out)!r}, "
             "which is one of them; choose another name"
         )
+    names = dict(zip(files, _names(files), strict=True))
+    certified = [file for file in files if is_certificate(file)]
+    tried = [file for file in files if file not in certified and is_experiment(file)]
+    recorded = {names[f]: f for f in files if f not in certified and f not in tried}
+    reports: list[Report] = []
+    runs = _runs(recorded)  # first: these are quick, and may end the command
+    experiments = [page for path in tried for page in experiment_pages(path)]
+    code, certificates = DONE, []
+    for file in certified:
+        made, worst, record = certificate_page(file, check=check)
+        reports.append(made)
+        certificates.append(record)
+        # An invalid certificate outweighs one that could not be decided.
+        code = NOT_PROVED if NOT_PROVED in (code, worst) else max(code, worst)
+    reports += experiments
+    if len(runs) == 1:
+        [(name, rows)] = runs.items()
+        reports.append(run_report(rows, title=name))
+    elif runs:
+        reports.append(comparison_report(runs))
+    said = _counted(certificate=len(certified), experiment=len(experiments), run=len(runs))
+    write(joined_report(reports, title=said), out)
+    found: list[dict[str, Any]] = [{"name": name, "rows": len(rows)} for name, rows in runs.items()]
+    if as_json:
+        print_json({"file": str(out), "runs": found, "certificates": certificates,
+                    "experiments": [page.title for page in experiments]})  # fmt: skip
+        return code
+    details = [f"{c['name']} {_told(c)}" for c in certificates]
+    if runs:
+        details.append(f"{sum(run['rows'] for run in found):,} rows")
+    print_result(f"{out}: {', '.join([said, *details])}")
+    return code
+
+
+def _runs(recorded: dict[str, Path]) -> dict[str, list[dict[str, Any]]]:
     runs = {
-        name: Follower(file, "FILE of talweg report").new_rows()
-        for name, file in zip(_names(files), files, strict=True)
+        name: Follower(file, "FILE of talweg report").new_rows() for name, file in recorded.items()
     }
     empty = [name for name, rows in runs.items() if not rows]
     if empty:
@@ -37,20 +93,24 @@ def run_report_command(files: Sequence[Path], out: Path, *, as_json: bool) -> in
             f"FILE of talweg report: records with at least one row are required; {empty[0]} has "
             "none yet; wait for the first look of its Monitor"
         )
-    if len(runs) == 1:
-        [(name, rows)] = runs.items()
-        made = run_report(rows, title=name)
-    else:
-        made = comparison_report(runs)
-    write(made, out)
-    found: list[dict[str, Any]] = [{"name": name, "rows": len(rows)} for name, rows in runs.items()]
-    if as_json:
-        print_json({"file": str(out), "runs": found})
-    else:
-        rows_in_all = sum(run["rows"] for run in found)
-        what = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
-        print_result(f"{out}: {what}, {rows_in_all:,} rows")
-    return DONE
+    return runs
+
+
+def _told(record: dict[str, Any]) -> str:
+    """The verdict on a certificate, and why where it is none."""
+    if record["verdict"] == "valid":
+        return "valid"
+    words = record["verdict"] or "not checked"
+    return f"{words} ({record['reason']})" if record["reason"] else words
+
+
+def _counted(**kinds: int) -> str:
+    parts = [
+        f"{count} {name}" if count == 1 else f"{count} {name}s"
+        for name, count in kinds.items()
+        if count
+    ]
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
 
 
 def _names(files: Sequence[Path]) -> list[str]:

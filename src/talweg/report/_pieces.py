@@ -6,6 +6,7 @@ together; the frame, the style and the rules about reading it aloud or on paper 
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -101,7 +102,28 @@ class Figure:
     wide: bool = False
 
 
-Part = Table | Paragraph | Facts | Card | Figure
+@dataclass(frozen=True)
+class Picture:
+    """A picture that was made elsewhere, held by the page itself.
+
+    Attributes:
+        title: Its heading.
+        content: Of a PNG file.
+        alternative: What it shows, in a sentence.
+    """
+
+    form: ClassVar[str] = "picture"
+    title: str
+    content: bytes
+    alternative: str
+
+    @property
+    def address(self) -> str:
+        """The content as an address that loads nothing."""
+        return "data:image/png;base64," + base64.b64encode(self.content).decode()
+
+
+Part = Table | Paragraph | Facts | Card | Figure | Picture
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,99 @@
+"""From a certificate file to the report of it: read, checked by the checker, measured beside."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from talweg._errors import InputError, MissingDependencyError
+from talweg.certificate import read_document
+from talweg.cli._checker import run_checker
+from talweg.cli._outcome import DONE, MISUSE
+from talweg.cli._stored_model import measured_of
+from talweg.report import Report, certificate_report
+
+MOST_BYTES = 2**30
+SUFFIX = ".talweg"
+
+
+def is_certificate(file: Path) -> bool:
+    """Whether it is meant as one: by its name, or by being a zip archive."""
+    if file.suffix == SUFFIX:
+        return True
+    if not file.is_file():
+        return False  # nothing may be taken out of a pipe
+    try:
+        with open(file, "rb") as stream:
+            return stream.read(4) == b"PK\x03\x04"
+    except OSError:
+        return False  # what cannot be read is told where it is read
+
+
+def certificate_page(file: Path, *, check: bool) -> tuple[Report, int, dict[str, Any]]:
+    """The report of a certificate file.
+
+    Args:
+        file: The certificate.
+        check: Whether the independent checker is run.
+
+    Returns:
+        The report, the exit code that the verdict calls for, and a record of it for JSON.
+
+    Raises:
+        TalwegError: The file cannot be read or is no certificate.
+    """
+    mark = _sha256(file)
+    document = read_document(file)
+    # Read before anything is run: what is no certificate ends here, with one message.
+    certificate_report(document.body, file=str(file))
+    with contextlib.redirect_stdout(sys.stderr):
+        measured = measured_of(document, str(file))
+    verdict, code = _checked(file) if check else ({"verdict": None, "reason": "--no-check"}, DONE)
+    if verdict["verdict"] is not None and _sha256(file) != mark:
+        raise InputError(
+            f"FILE of talweg report: a file that stays as it is while it is read is required; "
+            f"{str(file)!r} was changed meanwhile; run the command again"
+        )
+    made = certificate_report(
+        document.body, file=str(file), check=verdict, measured=measured, sha256=mark
+    )
+    record = {"name": file.name, "theorem": document.body["theorem"], "sha256": mark, **verdict}
+    return made, code, record
+
+
+def _checked(file: Path) -> tuple[dict[str, Any], int]:
+    try:
+        answer = run_checker(file)
+    except MissingDependencyError:
+        reason = "the checker is not installed (pip install 'talweg[check]')"
+        return {"verdict": None, "reason": reason}, DONE
+    if answer.exit_code == MISUSE:
+        raise InputError(answer.message or f"the checker refused to read {file}.")
+    found: dict[str, Any] = {"verdict": "incomplete", "reason": answer.message or None,
+                             "claim": None, "seconds": None, **answer.record}  # fmt: skip
+    return found, answer.exit_code
+
+
+def _sha256(file: Path) -> str:
+    try:
+        if file.exists() and not file.is_file():
+            raise InputError(
+                f"FILE of talweg report: a certificate is required; {str(file)!r} is no regular "
+                "file; check the path"
+            )
+        size = file.stat().st_size
+        if size > MOST_BYTES:
+            raise InputError(
+                f"FILE of talweg report: a certificate of at most {MOST_BYTES // 2**20} MiB is "
+                f"required; {str(file)!r} has {size / 2**20:,.0f} MiB; `talweg check` takes it"
+            )
+        with open(file, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(
+            f"FILE of talweg report: a readable file is required; got {str(file)!r} "
+            f"({error.strerror}); check the path"
+        ) from error
