@@ -11,7 +11,6 @@ from pathlib import Path
 from unittest import SkipTest
 
 import pytest
-
 from tests.docs.pages import BETWEEN, PAGES, SETUP, is_skip, name_of, parse
 
 WITH_PYTHON = [page for page in PAGES if "```python" in page.read_text(encoding="utf-8")]

@@ -13,11 +13,10 @@ from typing import Any
 
 import pytest
 import typer
+from tests.docs.pages import PAGES, ROOT, name_of, parse, shell_lines
 
 from talweg.cli import main
 from talweg.cli._app import app
-
-from tests.docs.pages import PAGES, ROOT, name_of, parse, shell_lines
 
 INLINE = re.compile(r"`((?:talweg|python|make|pip) [^`\n]+)`")
 PLACEHOLDER = re.compile(r"[{}]|\.\.\.")
