@@ -17,8 +17,8 @@ PAGE = (ROOT / "docs" / "refusals.md").read_text(encoding="utf-8")
 
 GAP = "…"
 READING = [
-    "builder", "calls", "data", "evaluate", "gate", "genuine", "grammar", "isolate", "merge", "read",
-    "refuse", "trace",
+    "builder", "calls", "data", "evaluate", "gate", "genuine", "grammar", "isolate", "merge",
+    "read", "refuse", "trace",
 ]  # fmt: skip
 COVERED = [
     *(SOURCE / "network" / f"_{name}.py" for name in READING),
@@ -34,7 +34,8 @@ QUOTED = [SOURCE, CHECKER]
 
 NO_REFUSAL = {
     "unreachable", "in the profile is below its bound; please report",
-    "steps went down by the share", "certified before training at width", "T11 applies from iterate",
+    "steps went down by the share", "certified before training at width",
+    "T11 applies from iterate",
 }  # fmt: skip
 """What no input produces, and reasons of a proof."""
 
