@@ -46,7 +46,7 @@ bench: $(TEST_STAMP) bench-peers
 # A warning (a link or an anchor that leads nowhere, a page outside the navigation) is an error.
 # The variable silences an advertisement that is no warning about the pages.
 docs: $(DOCS_STAMP)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --clean
 	@echo "Open site/index.html; with its search: python3 -m http.server --directory site"
 
 venv: $(TEST_STAMP)
