@@ -18,8 +18,10 @@ from tests.docs.pages import PAGES, ROOT, name_of, parse, shell_lines
 from talweg.cli import main
 from talweg.cli._app import app
 
-INLINE = re.compile(r"`((?:talweg|python|make|pip) [^`\n]+)`")
+INLINE = re.compile(r"(?<!`)`((?:talweg|python|make|pip) [^`\n]+)`(?!`)")
 PLACEHOLDER = re.compile(r"[{}]|\.\.\.")
+OTHERS = {"mkdocs", "pytest", "zensical"}
+"""Modules of other projects that the pages name."""
 QUICKSTART = ROOT / "docs" / "quickstart.md"
 
 
@@ -74,7 +76,7 @@ def _python(arguments: list[str], _: bool) -> None:
     if arguments[0] == "-m":
         module = ROOT.joinpath(*arguments[1].split("."))
         known = module.with_suffix(".py").is_file() or (module / "__main__.py").is_file()
-        assert known or arguments[1] in sys.stdlib_module_names | {"pytest"}, arguments[1]
+        assert known or arguments[1] in sys.stdlib_module_names | OTHERS, arguments[1]
     else:
         assert (ROOT / arguments[0]).is_file(), arguments[0]
 
