@@ -3,6 +3,7 @@
 # make soundness  the campaign that tries to break the proofs: what is missing of it, resumable
 # make lint   style, format and types
 # make bench  every benchmark; the peers install into environments of their own first
+# make docs   the documentation as a site, in site/
 # make venv   only the environment with everything that the tests need, in .venv
 #
 # PYTHON=... picks the interpreter (3.11 or newer); PIP_ARGS=... reaches every pip install.
@@ -10,7 +11,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test lint bench soundness venv clean
+.PHONY: demo test lint bench soundness docs venv clean
 
 OUT ?= out
 PIP_ARGS ?=
@@ -19,6 +20,7 @@ SOUNDNESS_ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/.talweg-installed
 TEST_STAMP := .venv/.talweg-test-installed
+DOCS_STAMP := .venv/.talweg-docs-installed
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 demo: $(STAMP)
@@ -41,6 +43,12 @@ bench: $(TEST_STAMP) bench-peers
 	for benchmark in benchmarks/*.py; do $(BIN)/python "$$benchmark"; done
 	$(BIN)/python -m benchmarks.faults
 
+# A warning (a link or an anchor that leads nowhere, a page outside the navigation) is an error.
+# The variable silences an advertisement that is no warning about the pages.
+docs: $(DOCS_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --clean
+	@echo "Open site/index.html; with its search: python3 -m http.server --directory site"
+
 venv: $(TEST_STAMP)
 
 # The stamp is the last line, so an interrupted installation is taken up again by the next make.
@@ -62,7 +70,11 @@ $(TEST_STAMP): $(STAMP)
 	  --constraint constraints.txt --editable checker --editable '.[demo,reproduce,test,lint]'
 	touch $@
 
+$(DOCS_STAMP): $(STAMP)
+	$(INSTALL) $(PIP_ARGS) --constraint constraints.txt --editable checker --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(OUT) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 -include benchmarks/peers.mk
