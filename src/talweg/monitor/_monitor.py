@@ -71,7 +71,7 @@ class Monitor:
         loss_of: ``loss_of(model, batch)`` -> mean loss, for batches of another form; then give no
             `loss_fn`.
         f_star: A lower bound of the loss; 0 suits squared losses and cross-entropy.
-        overhead: Share of the wall time that measurements may take.
+        overhead: Time that measurements may take, as a share of the time of all else.
         every: Fixed periods in steps for some of the kinds "gradient", "curvature", "units",
             "updates", "kernel", whatever they cost; 0 switches one off.
         parts: Micro-batches per batch, at least 2; standard errors need 3.
