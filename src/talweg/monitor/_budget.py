@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 
 from talweg._errors import InputError
 
-
 SEEN = 0.85
 """Of the seconds that measuring costs: the rest is what clocks around it do not see, caches above
 all (benchmarks/monitor.py: 5.2 % by the monitor's own account were 5.7 % of the bare loop)."""
