@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import UserDict
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 import talweg
 from talweg.monitor import estimate, gram_matrix
+from talweg.monitor._looks import batch_size, split
 
 
 def drawn(m: int, b: int, repeats: int, seed: int) -> tuple[list[float], list[float], list[float]]:
@@ -93,3 +95,10 @@ def test_noise_scale_and_floor_of_a_noisy_quadratic(seed: int) -> None:
 
 KINDS = ("gradient", "curvature", "units", "updates", "kernel")
 GRADIENT = {"gradient": 1}
+
+
+def test_a_mapping_that_is_no_dict_is_a_batch() -> None:
+    """As the batches of tokenizers are."""
+    batch = UserDict(inputs=torch.arange(6), targets=torch.arange(6))
+    assert batch_size(batch) == 6
+    assert [len(part["targets"]) for part in split(batch, 3)] == [2, 2, 2]

@@ -26,7 +26,7 @@ below `kernel_resolution` are not told from zero.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from talweg.monitor._gradients import gram_matrix
-from talweg.monitor._looks import batch_size, first
+from talweg.monitor._looks import batch_size, first, tensors
 from talweg.monitor._undisturbed import Loss, Replica, plain, undisturbed
 
 Row = dict[str, Any]
@@ -127,7 +127,7 @@ def _evaluated(
     output = calls[0]
     # Outputs of transformers hold hidden states beside the logits.
     logits = output.get("logits") if isinstance(output, Mapping) else None
-    candidates = [t for t in _tensors(output if logits is None else logits) if t.requires_grad]
+    candidates = [t for t in tensors(output if logits is None else logits) if t.requires_grad]
     pulls = [(t, _pull(value, t)) for t in candidates if t.ndim > 0]
     return value, [(t, pull) for t, pull in pulls if pull is not None]
 
@@ -142,14 +142,3 @@ def _pull(value: Tensor, outputs: Tensor) -> Tensor | None:
         edges += [GradientEdge(before, number)] if before is not None else []
     found = torch.autograd.grad(value, edges, retain_graph=True, allow_unused=True)
     return next((pull for pull in found if isinstance(pull, Tensor)), None)
-
-
-def _tensors(output: Any) -> Iterator[Tensor]:
-    if isinstance(output, Tensor):
-        yield output
-    elif isinstance(output, Mapping):
-        for item in output.values():
-            yield from _tensors(item)
-    elif isinstance(output, list | tuple):
-        for item in output:
-            yield from _tensors(item)

@@ -6,7 +6,7 @@ Each takes the model as it stands and a batch, and returns plain numbers. None o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -44,7 +44,7 @@ def split(batch: Any, parts: int) -> list[Any]:
 
 def batch_size(batch: Any) -> int:
     """The common length of the tensors of a batch."""
-    sizes = {len(t) for t in _tensors(batch) if t.ndim > 0}
+    sizes = {len(t) for t in tensors(batch) if t.ndim > 0}
     if len(sizes) != 1:
         raise InputError(
             "batch of Monitor.step: tensors with one common first dimension are required; got "
@@ -58,21 +58,26 @@ def first(batch: Any, samples: int) -> Any:
     return _slice(batch, 0, samples)
 
 
-def _tensors(batch: Any) -> Iterator[Tensor]:
+def tensors(batch: Any) -> Iterator[Tensor]:
+    """All tensors of a batch, or of what a model returns.
+
+    Args:
+        batch: A tensor, or a tuple, list or mapping of such batches; other values are passed over.
+    """
     if isinstance(batch, Tensor):
         yield batch
-    elif isinstance(batch, dict):
+    elif isinstance(batch, Mapping):
         for value in batch.values():
-            yield from _tensors(value)
+            yield from tensors(value)
     elif isinstance(batch, list | tuple):
         for value in batch:
-            yield from _tensors(value)
+            yield from tensors(value)
 
 
 def _slice(batch: Any, start: int, stop: int) -> Any:
     if isinstance(batch, Tensor):
         return batch[start:stop] if batch.ndim > 0 else batch
-    if isinstance(batch, dict):
+    if isinstance(batch, Mapping):  # also what tokenizers return, which is no dict
         return {key: _slice(value, start, stop) for key, value in batch.items()}
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
         return type(batch)(*(_slice(value, start, stop) for value in batch))
