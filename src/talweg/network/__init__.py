@@ -23,6 +23,14 @@ from talweg.network._linearization import (
 from talweg.network._lipschitz import JacobianLipschitz, jacobian_lipschitz_upper
 from talweg.network._merge import ConflictingRows, MergedRows, merge_duplicates
 from talweg.network._read import read
+from talweg.network._state import (
+    LipschitzBound,
+    NetworkState,
+    network_state,
+    state_kernel_ball,
+    state_lipschitz,
+    state_residual_norm_bound,
+)
 from talweg.network._tangent_kernel import tangent_kernel, tangent_kernel_of
 
 __all__ = [
@@ -35,8 +43,10 @@ __all__ = [
     "JacobianLipschitz",
     "Linear",
     "Linearization",
+    "LipschitzBound",
     "MergedRows",
     "Network",
+    "NetworkState",
     "Node",
     "Operation",
     "Scale",
@@ -54,11 +64,15 @@ __all__ = [
     "linearize",
     "lipschitz_attack_approx",
     "merge_duplicates",
+    "network_state",
     "read",
     "residual_ball",
     "residual_norm_bound",
     "rounding_not_covered",
     "set_parameters",
+    "state_kernel_ball",
+    "state_lipschitz",
+    "state_residual_norm_bound",
     "step_length_bounds",
     "tangent_kernel",
     "tangent_kernel_of",

@@ -164,7 +164,10 @@ class GraphLipschitz:
         nodes = common(self._start.reach, a, b)
         if not nodes:
             return 0.0
-        weights = mul_up(self._start.nu[a, nodes], self._start.nu[b, nodes])
+        found = [self._start.form[a, b]] if (a, b) in self._start.form else []
+        if (a, nodes) in self._start.nu:
+            found.append(mul_up(self._start.nu[a, nodes], self._start.nu[b, nodes]))
+        weights = found[0] if len(found) == 1 else torch.minimum(found[0], found[1])
         for c in nodes:
             weights = add_up(weights, self._curvature_change(a, b, c, on_ball, paths))
         weights = _known(weights)

@@ -13,15 +13,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from talweg.enclosure import Ball, matmul, mul_up
+from talweg.enclosure import Ball, matmul
 from talweg.network._graph_state import GraphState
 from talweg.network.rules import Curvature
 from talweg.network.rules._norms import psd_norm_upper
 from talweg.network.rules._rule import flat
+from talweg.network.rules._shared import unfolded_norms_upper
 from talweg.verified import spectral_norm_upper
 
 CHUNK_ENTRIES = 24_000_000
 """Entries of the tangents held at once: 400 MB as balls."""
+
+FORM_ENTRIES = 1 << 16
+"""Entries of one sample's form up to which it is made for more than one output."""
 
 Pair = tuple[int, int]
 
@@ -34,6 +38,7 @@ class GraphStart:
         reach: For each use a, the curved nodes that it reaches.
         omega: ``(b, a)`` -> product weights ``(n,)``, where a reaches the input of b.
         nu: ``(a, S)`` -> ``(n,)``, S a tuple of curved nodes.
+        form: ``(a, b)``, a before b or the same -> the norm of the form itself, ``(n,)``.
         alpha: For each use whose weight trains, ``(n,)``.
         curvatures: For each curved node, its second-order term for all samples.
         cotangent_norms: ``|G_t|`` of every node, ``(n,)``.
@@ -42,6 +47,7 @@ class GraphStart:
     reach: dict[int, tuple[int, ...]]
     omega: dict[Pair, Tensor]
     nu: dict[tuple[int, tuple[int, ...]], Tensor]
+    form: dict[Pair, Tensor]
     alpha: dict[int, Tensor]
     curvatures: dict[int, Curvature]
     cotangent_norms: tuple[Tensor, ...]
@@ -80,26 +86,29 @@ def graph_start(state: GraphState) -> GraphStart:
     sizes = [max(1, v.value.mid[0].numel()) for v in state.visits]
     per_sample = sum(sizes[a] for a in state.uses) * 2 * sum(sizes)
     step = max(1, CHUNK_ENTRIES // max(per_sample, 1))
-    omega: dict[Pair, list[Tensor]] = {}
-    nu: dict[tuple[int, tuple[int, ...]], list[Tensor]] = {}
-    balances: dict[int, list[Tensor]] = {c: [] for c in curved}
-    for start in range(0, state.samples, step):
-        part = _rows(state, slice(start, min(start + step, state.samples)))
-        _one_chunk(part, reach, omega, nu, balances)
-    curvatures = {
-        c: state.rules[c].curvature(state.visits[c], state.cotangents[c], torch.cat(balances[c]))
-        for c in curved
-    }
     alpha = {
         t: state.shared_rule(t).cotangent_sizes(state.cotangents[t])
         for t in state.uses
         if state.shared_rule(t).multiplies
+    }
+    omega: dict[Pair, list[Tensor]] = {}
+    nu: dict[tuple[int, tuple[int, ...]], list[Tensor]] = {}
+    form: dict[Pair, list[Tensor]] = {}
+    balances: dict[int, list[Tensor]] = {c: [] for c in curved}
+    for start in range(0, state.samples, step):
+        rows = slice(start, min(start + step, state.samples))
+        part, sizes_there = _rows(state, rows), {t: a[rows] for t, a in alpha.items()}
+        _one_chunk(part, reach, sizes_there, omega, nu, form, balances)
+    curvatures = {
+        c: state.rules[c].curvature(state.visits[c], state.cotangents[c], torch.cat(balances[c]))
+        for c in curved
     }
     norms = tuple(spectral_norm_upper(flat(g)) for g in state.cotangents)
     return GraphStart(
         reach,
         {pair: torch.cat(parts) for pair, parts in omega.items()},
         {key: torch.cat(parts) for key, parts in nu.items()},
+        {pair: torch.cat(parts) for pair, parts in form.items()},
         alpha, curvatures, norms,
     )  # fmt: skip
 
@@ -142,8 +151,10 @@ def tangents_from(state: GraphState, a: int) -> list[Ball | None]:
 def _one_chunk(
     state: GraphState,
     reach: dict[int, tuple[int, ...]],
+    alpha: dict[int, Tensor],
     omega: dict[Pair, list[Tensor]],
     nu: dict[tuple[int, tuple[int, ...]], list[Tensor]],
+    form: dict[Pair, list[Tensor]],
     balances: dict[int, list[Tensor]],
 ) -> None:
     """Append the norms for some samples."""
@@ -155,7 +166,7 @@ def _one_chunk(
     }
     for a in state.uses:
         pushed = tangents_from(state, a)
-        _products(state, a, pushed, omega)
+        _products(state, a, pushed, alpha, omega)
         kept[a] = {}
         for c in reach[a]:
             tangents = [pushed[e - 1] if e > 0 else None for e in nodes[c].inputs]
@@ -172,11 +183,11 @@ def _one_chunk(
             balance = torch.where((ratio > 2.0**-60) & (ratio < 2.0**60), ratio, balance)
         balances[c].append(balance)
         roots[c] = state.rules[c].curvature(state.visits[c], state.cotangents[c], balance)
-    for a in state.uses:
+    for a in state.uses if state.outputs.shape[1] > 1 else ():
         grams: dict[int, Ball] = {}
         for c in reach[a]:
             rooted = roots[c].root(kept[a][c])  # (n, d_a, r)
-            grams[c] = matmul(rooted, rooted.mT)
+            grams[c] = matmul(rooted, rooted.mT, bound="norms")
         for nodes_of_pair in dict.fromkeys(common(reach, a, b) for b in state.uses):
             if nodes_of_pair:
                 total = grams[nodes_of_pair[0]]
@@ -185,9 +196,51 @@ def _one_chunk(
                 norm = psd_norm_upper(total.symmetrized())
                 nu.setdefault((a, nodes_of_pair), []).append(norm)
 
+    _forms(state, reach, kept, roots, form)
+
+
+def _forms(
+    state: GraphState,
+    reach: dict[int, tuple[int, ...]],
+    kept: dict[int, dict[int, list[Ball | None]]],
+    roots: dict[int, Curvature],
+    form: dict[Pair, list[Tensor]],
+) -> None:
+    """Append the norms of the forms themselves, where they are affordable."""
+    k = state.outputs.shape[1]
+    sizes = {t: state.visits[t].value.mid[0].numel() for t in state.uses}
+    for place, b in enumerate(state.uses):
+        if not any(_is_formed(k, sizes[a], sizes[b]) for a in state.uses[: place + 1]):
+            continue
+        bent = {c: roots[c].second(kept[b][c]) for c in reach[b]}
+        for a in state.uses[: place + 1]:
+            shared = common(reach, a, b)
+            if not shared or not _is_formed(k, sizes[a], sizes[b]):
+                continue
+            total: Ball | None = None
+            for c in shared:
+                for t, q in zip(kept[a][c], bent[c], strict=True):
+                    if t is not None:
+                        one = matmul(flat(t), flat(q).mT, bound="norms")  # (n, d_a, k d_b)
+                        total = one if total is None else total + one
+            if total is not None:
+                n, d_a = total.shape[:2]
+                cube = total.reshape(n, 1, d_a, state.outputs.shape[1], -1)
+                norms = unfolded_norms_upper(cube, (0, 1, 2, 3, 4))[:, 0]
+                form.setdefault((a, b), []).append(norms)
+
+
+def _is_formed(outputs: int, d_a: int, d_b: int) -> bool:
+    """One output, where the norm of the form is the sharpest bound, or few entries."""
+    return outputs == 1 or outputs * d_a * d_b <= FORM_ENTRIES
+
 
 def _products(
-    state: GraphState, a: int, pushed: list[Ball | None], omega: dict[Pair, list[Tensor]]
+    state: GraphState,
+    a: int,
+    pushed: list[Ball | None],
+    alpha: dict[int, Tensor],
+    omega: dict[Pair, list[Tensor]],
 ) -> None:
     for b in state.uses:
         rule = state.shared_rule(b)
@@ -195,8 +248,5 @@ def _products(
         tangent = pushed[e - 1] if e > 0 else None
         if tangent is None or not rule.multiplies:
             continue
-        g = state.cotangents[b]
-        plain = mul_up(rule.cotangent_sizes(g), spectral_norm_upper(flat(tangent)))
-        plain = mul_up(plain, rule.overlap)
-        best = torch.minimum(plain, rule.product_forms(g, tangent))
+        best = rule.product_weights(state.cotangents[b], alpha[b], tangent)
         omega.setdefault((b, a), []).append(best)

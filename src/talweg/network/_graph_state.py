@@ -174,9 +174,7 @@ def _terms(state: GraphState, group: tuple[int, ...]) -> Iterator[Ball]:
 def _jacobian(arranged: Ball, rows: Ball) -> Ball:
     """``sum_p G[.., p] (x) h~_p``, ``(n k, g o c)``."""
     n, k, groups, o, count = arranged.shape
-    turned = rearranged(
-        arranged, lambda t: t.transpose(1, 2).reshape(n, groups, k * o, count)
-    )
+    turned = rearranged(arranged, lambda t: t.transpose(1, 2).reshape(n, groups, k * o, count))
     product = matmul(turned, rows)  # (n, g, k o, c)
     c = rows.shape[3]
     return rearranged(
@@ -192,7 +190,6 @@ def shared_jacobians(state: GraphState, group: tuple[int, ...]) -> list[Ball]:
         state: The network at its stored weights.
         group: Positions of nodes.
     """
-    n, k = state.outputs.shape
     found: dict[str, Ball] = {}
     for t in group:
         operation = state.network.nodes[t].operation

@@ -61,6 +61,10 @@ class Curvature(Protocol):
         """The root applied to tangents, ``(n, m, r)``."""
         ...
 
+    def second(self, tangents: Tangents) -> list[Ball]:
+        """``Q`` with one argument filled, for every output: for each input ``(n, k m, *shape)``."""
+        ...
+
     def growth(self, moved: Sequence[Tensor], gamma: Tensor) -> Tensor:
         """Delta Q on the ball, ``(n,)``; `moved` eta of the inputs, `gamma` that of G."""
         ...
@@ -143,6 +147,19 @@ def flat(ball: Ball) -> Ball:
 def per_sample(values: Tensor, like: Ball) -> Tensor:
     """``(n,)`` to be broadcast over a ball ``(n, ...)``."""
     return values.reshape(-1, *(1,) * (like.ndim - 1))
+
+
+def outputs_beside(g: Ball, t: Ball) -> tuple[Ball, Ball]:
+    """Cotangents ``(n, k, 1, *shape)`` beside tangents ``(n, 1, m, *shape)``."""
+    return (
+        g.reshape(g.shape[0], g.shape[1], 1, *g.shape[2:]),
+        t.reshape(t.shape[0], 1, *t.shape[1:]),
+    )
+
+
+def joined_outputs(ball: Ball) -> Ball:
+    """``(n, k, m, *shape)`` -> ``(n, k m, *shape)``."""
+    return ball.reshape(ball.shape[0], ball.shape[1] * ball.shape[2], *ball.shape[3:])
 
 
 def column_norms_upper(g: Ball) -> Tensor:

@@ -1,6 +1,6 @@
 """Layers with weights: one form for all, groups of matrices applied to patches of the input.
 
-    v[g, :, p] = W_g q_{g,p}(x) + b_g,       rows h~_{g,p} = (q_{g,p} where W trains, 1 where b does)
+    v[g, :, p] = W_g q_{g,p}(x) + b_g,    rows h~_{g,p} = (q_{g,p} where W trains, 1 where b does)
 
 (docs/theory/B6.md, "Parametric nodes").
 """
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from talweg.enclosure import Ball, add_up, cat, matmul, mul_up
 from talweg.network._graph import Parametric
-from talweg.network.rules._rule import Motion, Rule, Visit, weights_ball
+from talweg.network.rules._rule import Motion, Rule, Visit, flat, weights_ball
 from talweg.verified import spectral_norm_upper
 
 
@@ -127,10 +127,21 @@ class SharedRule(Rule):
     def cotangent_sizes(self, g: Ball) -> Tensor:
         """alpha, ``(n,)``, from the cotangent of the value."""
         n, k, groups, o, count = (arranged := self.arranged(g)).shape
-        by_group = unfolded_norms_upper(
-            arranged.reshape(n, k, groups, o, count), (0, 2, 1, 3, 4)
-        )
+        by_group = unfolded_norms_upper(arranged.reshape(n, k, groups, o, count), (0, 2, 1, 3, 4))
         return by_group.amax(1)
+
+    def product_weights(self, g: Ball, alpha: Tensor, tangent: Ball) -> Tensor:
+        """omega(0), ``(n,)``: cotangent ``(n, k, *shape)``, tangent ``(n, m, *shape_in)``.
+
+        With one position the norms of the factors are never worse; with one output the form is
+        the norm itself.
+        """
+        positions = self.arranged(g).shape[4]
+        forms = self.product_forms(g, tangent) if positions > 1 else None
+        if forms is not None and g.shape[1] == 1:
+            return forms
+        plain = mul_up(mul_up(alpha, spectral_norm_upper(flat(tangent))), self.overlap)
+        return plain if forms is None else torch.minimum(plain, forms)
 
     def product_forms(self, g: Ball, tangent: Ball) -> Tensor:
         """``lambda_max(P^T Phi P)^(1/2)`` from above, ``(n,)``; tangent ``(n, m, *shape_in)``."""
@@ -141,10 +152,10 @@ class SharedRule(Rule):
         phi = self._phi(g, size)  # (n, g, S, S)
         by_group = source.reshape(n, m, groups, channels, size)
         turned = _swapped(by_group)  # (n, g, m ch, S)
-        applied = matmul(turned, phi)  # (n, g, m ch, S)
+        applied = matmul(turned, phi, bound="norms")  # (n, g, m ch, S)
         left = _joined(turned, m, channels)  # (n, m, g ch S)
         right = _joined(applied, m, channels)
-        return psd_norm_upper(matmul(left, right.mT).symmetrized())
+        return psd_norm_upper(matmul(left, right.mT, bound="norms").symmetrized())
 
     def _phi(self, g: Ball, size: int) -> Ball:
         """Phi for one channel of each group, ``(n, g, S, S)``."""
@@ -155,7 +166,7 @@ class SharedRule(Rule):
         turned = rearranged(
             arranged, lambda t: t.permute(0, 2, 4, 1, 3).reshape(n, groups, count, k * o)
         )
-        gamma = matmul(turned, turned.mT)  # (n, g, P, P)
+        gamma = matmul(turned, turned.mT, bound="norms")  # (n, g, P, P)
         total: Ball | None = None
         for window in self.windows():
             where, source = window.positions, window.sources
@@ -207,6 +218,9 @@ def unfolded_norms_upper(array: Ball, order: tuple[int, int, int, int, int]) -> 
 
     a = rearranged(array, lambda t: t.permute(order))
     n, groups, k, o, count = a.shape
+    if 1 in (k, o, count):
+        # A matrix: its norm is the least of the three.
+        return spectral_norm_upper(_as_matrix(a))
     unfoldings = (
         a.reshape(n, groups, k, o * count),
         a.reshape(n, groups, k * o, count),
@@ -214,6 +228,14 @@ def unfolded_norms_upper(array: Ball, order: tuple[int, int, int, int, int]) -> 
     )
     norms = [spectral_norm_upper(u) for u in unfoldings]
     return torch.minimum(torch.minimum(norms[0], norms[1]), norms[2])
+
+
+def _as_matrix(a: Ball) -> Ball:
+    """``(n, g, k, o, P)`` with one of the last three axes of size 1, without that axis."""
+    n, groups, k, o, count = a.shape
+    if k == 1:
+        return a.reshape(n, groups, o, count)
+    return a.reshape(n, groups, k, count if o == 1 else o)
 
 
 def exact_weight(tensor: Tensor) -> Ball:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -69,17 +70,17 @@ class ConvolutionRule(SharedRule):
         weight, groups = self.operation.weight, self.operation.groups
         return exact_weight(weight).reshape(groups, weight.shape[0] // groups, -1)
 
-    def _applied(self, x: Ball) -> Ball:
+    def _applied(self, x: Ball, bound: Literal["entries", "norms"] = "entries") -> Ball:
         unfolded = self._unfolded(x)
         b, groups, channels, size, count = unfolded.shape
         columns = unfolded.reshape(b, groups, channels * size, count)
         if groups == 1:
             # One large product instead of b small ones.
             flat = rearranged(columns, lambda t: t[:, 0].permute(1, 0, 2).reshape(len(t[0, 0]), -1))
-            z = matmul(self._matrices()[0], flat).reshape(self.shape[0], b, count)
+            z = matmul(self._matrices()[0], flat, bound=bound).reshape(self.shape[0], b, count)
             z = rearranged(z, lambda t: t.transpose(0, 1))
         else:
-            z = matmul(self._matrices(), columns)  # (b, g, o, P)
+            z = matmul(self._matrices(), columns, bound=bound)  # (b, g, o, P)
         return z.reshape(b, *self.shape)
 
     def value(self, inputs: tuple[Ball, ...]) -> Ball:
@@ -94,7 +95,7 @@ class ConvolutionRule(SharedRule):
         """The convolution of every tangent."""
         (t,) = tangents
         assert t is not None
-        return unbatched(self._applied(as_batch(t)), t)
+        return unbatched(self._applied(as_batch(t), "norms"), t)
 
     def pull(self, visit: Visit, g: Ball) -> list[Ball]:
         """The transposed convolution, one kernel coordinate after the other."""
@@ -103,7 +104,7 @@ class ConvolutionRule(SharedRule):
         size = math.prod(self.inputs[0][1:])
         channels = self.inputs[0][0]
         by_group = g.reshape(b, groups, self.shape[0] // groups, -1)  # (b, g, o, P)
-        columns = matmul(self._matrices().mT, by_group)  # (b, g, c K, P)
+        columns = matmul(self._matrices().mT, by_group, bound="norms")  # (b, g, c K, P)
         columns = columns.reshape(b, channels, len(self._taken), -1)
         total: Ball | None = None
         for window, sources in enumerate(self._taken):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 
@@ -29,22 +30,22 @@ class LinearRule(SharedRule):
         bias = self.operation.bias
         return z if bias is None else z + exact_weight(bias)
 
-    def _applied(self, x: Ball) -> Ball:
+    def _applied(self, x: Ball, bound: Literal["entries", "norms"] = "entries") -> Ball:
         weight = exact_weight(self.operation.weight)
         flat = x.reshape(-1, x.shape[-1])
-        return matmul(flat, weight.T).reshape(*x.shape[:-1], weight.shape[0])
+        return matmul(flat, weight.T, bound=bound).reshape(*x.shape[:-1], weight.shape[0])
 
     def push(self, visit: Visit, tangents: Tangents) -> Ball:
         """The weight applied to every tangent."""
         (t,) = tangents
         assert t is not None
-        return unbatched(self._applied(as_batch(t)), t)
+        return unbatched(self._applied(as_batch(t), "norms"), t)
 
     def pull(self, visit: Visit, g: Ball) -> list[Ball]:
         """``G W``."""
         weight = exact_weight(self.operation.weight)
         flat = g.reshape(-1, g.shape[-1])
-        return [matmul(flat, weight).reshape(*g.shape[:-1], weight.shape[1])]
+        return [matmul(flat, weight, bound="norms").reshape(*g.shape[:-1], weight.shape[1])]
 
     def patches(self, x: Ball) -> Ball:
         """The last axis."""

@@ -21,7 +21,16 @@ from talweg.enclosure import (
     sub_down,
 )
 from talweg.network._graph import Normalize
-from talweg.network.rules._rule import Curvature, Motion, Rule, Tangents, Visit, weights_ball
+from talweg.network.rules._rule import (
+    Curvature,
+    Motion,
+    Rule,
+    Tangents,
+    Visit,
+    joined_outputs,
+    outputs_beside,
+    weights_ball,
+)
 from talweg.verified import spectral_norm_upper
 
 
@@ -91,7 +100,7 @@ class NormalizeRule(Rule):
 
 class _NormalizeCurvature:
     def __init__(self, rule: NormalizeRule, visit: Visit, g: Ball) -> None:
-        self._rule, self._visit = rule, visit
+        self._rule, self._visit, self._g = rule, visit, g
         inverse, _, y = visit.kept
         d = rule._row
         by_row = rule._rows(g, 2)  # (n, k, rows, d)
@@ -115,6 +124,20 @@ class _NormalizeCurvature:
         out = rows * weights.reshape(len(weights), 1, -1, 1)
         return out.reshape(*t.shape[:2], -1)
 
+    def second(self, tangents: Tangents) -> list[Ball]:
+        (t,) = tangents
+        assert t is not None
+        rule, (inverse, _, y) = self._rule, self._visit.kept
+        d = float(rule._row)
+        own = y.reshape(len(y), 1, 1, *y.shape[1:])
+        g, x = outputs_beside(centred(rule._rows(self._g, 2)), centred(rule._rows(t, 2)))
+        g_y, y_x, g_x = _dot(g, own), _dot(own, x), _dot(g, x)
+        bent = x - own * (y_x * 3.0 / d)
+        out = g * y_x + own * g_x + bent * g_y
+        factor = inverse.square() / d
+        out = -(out * factor.reshape(len(factor), 1, 1, -1, 1))
+        return [joined_outputs(out).reshape(len(y), -1, *rule.shape)]
+
     def growth(self, moved: Sequence[Tensor], gamma: Tensor) -> Tensor:
         d, eta = self._rule._row, moved[0]
         least = self._rule._least(self._visit, eta)
@@ -122,6 +145,12 @@ class _NormalizeCurvature:
         third = mul_down(mul_down(mul_down(least, least), least), float(d))
         moved_on = mul_up(mul_up(18.0, add_up(self._cotangent, gamma)), eta)
         return add_up(turned, _over(moved_on, third))
+
+
+def _dot(a: Ball, b: Ball) -> Ball:
+    """Inner products along the last axis, which stays with one entry."""
+    product = (a * b).sum(-1)
+    return product.reshape(*product.shape, 1)
 
 
 def centred(rows: Ball) -> Ball:

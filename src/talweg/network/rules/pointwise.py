@@ -18,6 +18,8 @@ from talweg.network.rules._rule import (
     Visit,
     column_norms_upper,
     flat,
+    joined_outputs,
+    outputs_beside,
     per_sample,
     weights_ball,
 )
@@ -61,7 +63,7 @@ class ElementwiseRule(Rule):
 
     def curvature(self, visit: Visit, g: Ball, balance: Tensor) -> Curvature:
         """``s_j = |G e_j| |phi''|``."""
-        return _ElementwiseCurvature(self.operation, visit, column_norms_upper(g))
+        return _ElementwiseCurvature(self.operation, visit, g)
 
     def is_ideal_on(self, visit: Visit, moved: Sequence[Tensor]) -> bool:
         """Whether a softplus stays below its threshold."""
@@ -70,15 +72,22 @@ class ElementwiseRule(Rule):
 
 
 class _ElementwiseCurvature:
-    def __init__(self, operation: Elementwise, visit: Visit, columns: Tensor) -> None:
-        self._operation, self._visit, self._columns = operation, visit, columns
-        self._weights = mul_up(visit.kept[1].magnitude_upper(), columns)
+    def __init__(self, operation: Elementwise, visit: Visit, g: Ball) -> None:
+        self._operation, self._visit, self._cotangent = operation, visit, g
+        self._columns = column_norms_upper(g)
+        self._weights = mul_up(visit.kept[1].magnitude_upper(), self._columns)
         self.size = _largest(self._weights)
 
     def root(self, tangents: Tangents) -> Ball:
         (t,) = tangents
         assert t is not None
         return flat(t * _beside(weights_ball(sqrt_up(self._weights))))
+
+    def second(self, tangents: Tangents) -> list[Ball]:
+        (t,) = tangents
+        assert t is not None
+        g, x = outputs_beside(self._cotangent * _beside(self._visit.kept[1]), t)
+        return [joined_outputs(g * x)]
 
     def growth(self, moved: Sequence[Tensor], gamma: Tensor) -> Tensor:
         _, second = _suprema(self._operation, self._visit, moved[0])

@@ -17,6 +17,8 @@ from talweg.network.rules._rule import (
     Visit,
     column_norms_upper,
     flat,
+    joined_outputs,
+    outputs_beside,
     weights_ball,
 )
 from talweg.network.rules._shared import unfolded_norms_upper
@@ -74,7 +76,7 @@ class ProductRule(_Bilinear):
 
     def curvature(self, visit: Visit, g: Ball, balance: Tensor) -> Curvature:
         """Weights ``|G e_j|``."""
-        return _BilinearCurvature(column_norms_upper(g), balance)
+        return _ProductCurvature(visit, g, column_norms_upper(g), balance)
 
 
 class MatrixProductRule(_Bilinear):
@@ -106,13 +108,14 @@ class MatrixProductRule(_Bilinear):
         array = g.reshape(n, k, -1, rows, columns)
         alpha = unfolded_norms_upper(array, (0, 2, 1, 3, 4))  # (n, h)
         lead = self.shape[:-2]
-        return _BilinearCurvature(alpha.reshape(n, *lead, 1, 1), balance)
+        return _MatrixProductCurvature(visit, g, alpha.reshape(n, *lead, 1, 1), balance)
 
 
 class _BilinearCurvature:
     """``(sqrt(tau w) dx, sqrt(w / tau) dy)``."""
 
-    def __init__(self, weights: Tensor, balance: Tensor) -> None:
+    def __init__(self, visit: Visit, g: Ball, weights: Tensor, balance: Tensor) -> None:
+        self._inputs, self._cotangent = visit.inputs, g
         self._weights, self._balance = weights, balance
         self.size = weights.reshape(len(weights), -1).amax(1)
 
@@ -130,6 +133,38 @@ class _BilinearCurvature:
 
     def growth(self, moved: Sequence[Tensor], gamma: Tensor) -> Tensor:
         return torch.clone(gamma)
+
+    def paired(self, g: Ball, t: Ball, place: int) -> Ball:
+        """The covector on the other input, from a tangent of the input at `place`."""
+        raise NotImplementedError
+
+    def second(self, tangents: Tangents) -> list[Ball]:
+        found: list[Ball] = []
+        for place, t in enumerate(reversed(tangents)):
+            if t is None:
+                other = next(x for x in tangents if x is not None)
+                n, k = self._cotangent.shape[:2]
+                shape = self._inputs[place].shape[1:]
+                found.append(Ball.exact(t_zeros(self._cotangent, n, k * other.shape[1], *shape)))
+            else:
+                g, x = outputs_beside(self._cotangent, t)
+                found.append(joined_outputs(self.paired(g, x, 1 - place)))
+        return found
+
+
+class _ProductCurvature(_BilinearCurvature):
+    def paired(self, g: Ball, t: Ball, place: int) -> Ball:
+        return g * t
+
+
+class _MatrixProductCurvature(_BilinearCurvature):
+    def paired(self, g: Ball, t: Ball, place: int) -> Ball:
+        return matmul(t.mT, g) if place == 0 else matmul(g, t.mT)
+
+
+def t_zeros(like: Ball, *shape: int) -> Tensor:
+    """Zeros on the device of a ball."""
+    return torch.zeros(shape, dtype=torch.float64, device=like.device)
 
 
 def _beside(ball: Ball) -> Ball:

@@ -10,7 +10,17 @@ from torch import Tensor
 from talweg.enclosure import Ball, add_up, mul_up, norm_upper, sqrt_up
 from talweg.enclosure._elementary import enclose
 from talweg.network._graph import Softmax
-from talweg.network.rules._rule import Curvature, Motion, Rule, Tangents, Visit, flat, weights_ball
+from talweg.network.rules._rule import (
+    Curvature,
+    Motion,
+    Rule,
+    Tangents,
+    Visit,
+    flat,
+    joined_outputs,
+    outputs_beside,
+    weights_ball,
+)
 from talweg.verified import spectral_norm_upper
 
 ROOT_HALF = 0.7072
@@ -36,7 +46,9 @@ class SoftmaxRule(Rule):
         reference = Ball(x.mid.gather(-1, top), x.rad.gather(-1, top))
         relative = x - reference
         # The difference of the largest entry with itself is zero, whatever its enclosure.
-        relative = Ball(relative.mid.masked_fill(is_top, 0.0), relative.rad.masked_fill(is_top, 0.0))
+        relative = Ball(
+            relative.mid.masked_fill(is_top, 0.0), relative.rad.masked_fill(is_top, 0.0)
+        )
         powers = Ball.from_bounds(*enclose("exp", relative.lower(), relative.upper()))
         total = powers.sum(-1).reshape(*x.shape[:-1], 1)
         ratio = powers / total
@@ -70,7 +82,7 @@ class SoftmaxRule(Rule):
 
 class _SoftmaxCurvature:
     def __init__(self, s: Ball, g: Ball) -> None:
-        self._s = s
+        self._s, self._g = s, g
         spread = norm_upper(_centred(g, _beside(s)).magnitude_upper(), 1)  # (n, *shape)
         self._weights = mul_up(s.magnitude_upper(), spread)
         self._cotangent = spectral_norm_upper(flat(g))
@@ -81,6 +93,15 @@ class _SoftmaxCurvature:
         assert t is not None
         weights = _beside(weights_ball(sqrt_up(self._weights)))
         return flat(weights * _centred(t, _beside(self._s)))
+
+    def second(self, tangents: Tangents) -> list[Ball]:
+        (t,) = tangents
+        assert t is not None
+        s = _beside(self._s)
+        g, x = outputs_beside(s * _centred(self._g, s), _centred(t, s))
+        weights = joined_outputs(g * x)
+        total = weights.sum(-1)
+        return [weights - s * total.reshape(*total.shape, 1)]
 
     def growth(self, moved: Sequence[Tensor], gamma: Tensor) -> Tensor:
         turned = mul_up(add_up(self._cotangent, gamma), moved[0])
