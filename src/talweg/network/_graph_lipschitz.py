@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from talweg.enclosure import Ball, add_up, mul_up, norm_upper, sqrt_up, sum_upper
+from talweg.network._graph_forms import is_formed
 from talweg.network._graph_start import GraphStart, common, graph_start
 from talweg.network._graph_state import GraphState
 from talweg.network._maxima import nonnegative_norm_upper
@@ -36,6 +37,10 @@ class _OnBall:
     gamma: list[Tensor]
 
 
+Paths = dict[int, dict[int, tuple[Tensor, Tensor]]]
+"""For each use the nodes that it reaches, with ``p hat`` and pi."""
+
+
 class GraphLipschitz:
     """Lipschitz constants of the Jacobian on balls around the stored weights.
 
@@ -47,6 +52,7 @@ class GraphLipschitz:
         self._state = state
         self._start: GraphStart = graph_start(state)
         self._rows = {t: state.shared_rule(t).rows(state.visits[t]) for t in state.uses}
+        self._is_formed = {a for a in state.uses if is_formed(state, a)}
         self._known: dict[float, float] = {}
 
     def upper(self, radius: float) -> float:
@@ -77,10 +83,7 @@ class GraphLipschitz:
         matrix = torch.zeros(count, count, dtype=torch.float64)
         for place, a in enumerate(uses):
             for b in uses[place:]:
-                entry = self._curvature(a, b, on_ball, paths)
-                if a != b and (b, a) in self._start.omega:
-                    entry = add_up(entry, self._product(a, b, on_ball, paths))
-                entry = math.inf if math.isnan(entry) else entry
+                entry = self._entry(a, b, on_ball, paths)
                 one, two = owner[a], owner[b]
                 matrix[one, two] = add_up(float(matrix[one, two]), entry)
                 if one != two:
@@ -146,28 +149,94 @@ class GraphLipschitz:
 
     # The entries of T.
 
-    def _product(
-        self, a: int, b: int, on_ball: _OnBall, paths: dict[int, dict[int, tuple[Tensor, Tensor]]]
-    ) -> float:
+    def _entry(self, a: int, b: int, on_ball: _OnBall, paths: Paths) -> float:
+        """``T_ab``, a not after b: the least of what is known."""
+        (e,) = self._state.network.nodes[b].inputs
+        multiplied = a != b and self._state.shared_rule(b).multiplies and e - 1 in paths[a]
+        found = []
+        if (b, a) in self._start.omega or (a, self._common(a, b)) in self._start.nu:
+            found.append(self._curvature(a, b, on_ball, paths))
+            if multiplied:
+                found[0] = add_up(found[0], self._product(a, b, on_ball, paths))
+        ways = [(a, b)] if multiplied or a == b else [(a, b), (b, a)]
+        found += [self._joint(one, two, on_ball, paths) for one, two in ways if self._formed(one)]
+        known = [x for x in found if not math.isnan(x)]
+        if not found:
+            return 0.0  # no curved node is reached by both, and no product joins them
+        return min(known, default=math.inf)
+
+    def _formed(self, a: int) -> bool:
+        return a in self._is_formed
+
+    def _joint(self, a: int, b: int, on_ball: _OnBall, paths: Paths) -> float:
+        """The map Z from a to the weights of b, on the ball."""
+        pair = (a, b)
+        start = self._start
+        if pair not in start.by_value and pair not in start.by_weight:
+            return 0.0
+        nodes = self._common(a, b)
+        bent, moved = self._state.visits[0].zero, self._state.visits[0].zero
+        for c in nodes:
+            bent = add_up(bent, self._curvature_size(a, b, c, paths))
+            moved = add_up(moved, self._curvature_change(a, b, c, on_ball, paths))
+        rows = self._row_norms(b, on_ball)
+        change = mul_up(_known(moved), rows)
+        shift = self._row_change(b, on_ball)
+        if bool((shift != 0.0).any()):
+            change = add_up(change, mul_up(_known(bent), shift))
+        (e,) = self._state.network.nodes[b].inputs
+        multiplied = a != b and self._state.shared_rule(b).multiplies and e - 1 in paths[a]
+        size = mul_up(_known(bent), self._state.shared_rule(b).row_norms(self._state.visits[b]))
+        if multiplied:
+            change = add_up(change, self._product_change(a, b, on_ball, paths))
+            p = mul_up(mul_up(start.alpha[b], paths[a][e - 1][0]), self._overlap(b))
+            size = add_up(size, p)
+        if pair in start.by_value:
+            return self._weighted(add_up(start.by_value[pair], change), a, on_ball)
+        total = start.by_weight[pair]
+        if bool((change != 0.0).any()):
+            total = add_up(total, self._weighted(change, a, on_ball))
+        turned = self._row_change(a, on_ball)
+        if bool((turned != 0.0).any()):
+            spread = mul_up(_known(size), turned)
+            total = add_up(total, float(norm_upper(spread, 0)))
+        return float(total)
+
+    def _common(self, a: int, b: int) -> tuple[int, ...]:
+        return common(self._start.reach, a, b)
+
+    def _overlap(self, b: int) -> float:
+        return self._state.shared_rule(b).overlap
+
+    def _row_change(self, b: int, on_ball: _OnBall) -> Tensor:
+        (e,) = self._state.network.nodes[b].inputs
+        return self._state.shared_rule(b).row_change(self._eta(on_ball, e))
+
+    def _product(self, a: int, b: int, on_ball: _OnBall, paths: Paths) -> float:
         """``I_ba``."""
+        grown = self._product_change(a, b, on_ball, paths)
+        return self._weighted(add_up(self._start.omega[b, a], grown), a, on_ball)
+
+    def _product_change(self, a: int, b: int, on_ball: _OnBall, paths: Paths) -> Tensor:
+        """``omega(R) - omega(0)``."""
         (e,) = self._state.network.nodes[b].inputs
         p, pi = paths[a][e - 1]
         turned = mul_up(on_ball.gamma[b], add_up(p, pi))
         grown = add_up(turned, mul_up(self._start.alpha[b], pi))
-        grown = mul_up(grown, self._state.shared_rule(b).overlap)
-        return self._weighted(add_up(self._start.omega[b, a], grown), a, on_ball)
+        return _known(mul_up(grown, self._overlap(b)))
 
-    def _curvature(
-        self, a: int, b: int, on_ball: _OnBall, paths: dict[int, dict[int, tuple[Tensor, Tensor]]]
-    ) -> float:
+    def _curvature_size(self, a: int, b: int, c: int, paths: Paths) -> Tensor:
+        """``q hat p hat p hat``, a rough bound of the form at the stored weights."""
+        inputs = self._state.network.nodes[c].inputs
+        p_a, p_b = (self._combined(paths[u], inputs)[0] for u in (a, b))
+        return mul_up(self._start.curvatures[c].size, mul_up(p_a, p_b))
+
+    def _curvature(self, a: int, b: int, on_ball: _OnBall, paths: Paths) -> float:
         """``C_ba``."""
-        nodes = common(self._start.reach, a, b)
+        nodes = self._common(a, b)
         if not nodes:
             return 0.0
-        found = [self._start.form[a, b]] if (a, b) in self._start.form else []
-        if (a, nodes) in self._start.nu:
-            found.append(mul_up(self._start.nu[a, nodes], self._start.nu[b, nodes]))
-        weights = found[0] if len(found) == 1 else torch.minimum(found[0], found[1])
+        weights = mul_up(self._start.nu[a, nodes], self._start.nu[b, nodes])
         for c in nodes:
             weights = add_up(weights, self._curvature_change(a, b, c, on_ball, paths))
         weights = _known(weights)
@@ -179,7 +248,7 @@ class GraphLipschitz:
 
     def _curvature_change(
         self, a: int, b: int, c: int, on_ball: _OnBall,
-        paths: dict[int, dict[int, tuple[Tensor, Tensor]]],
+        paths: Paths,
     ) -> Tensor:  # fmt: skip
         inputs = self._state.network.nodes[c].inputs
         curvature = self._start.curvatures[c]

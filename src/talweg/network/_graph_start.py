@@ -14,20 +14,22 @@ import torch
 from torch import Tensor
 
 from talweg.enclosure import Ball, matmul
+from talweg.network._graph_forms import (
+    Forms,
+    Pair,
+    add_forms,
+    is_formed,
+    pushed_from,
+    value_seed,
+)
 from talweg.network._graph_state import GraphState
 from talweg.network.rules import Curvature
 from talweg.network.rules._norms import psd_norm_upper
 from talweg.network.rules._rule import flat
-from talweg.network.rules._shared import unfolded_norms_upper
 from talweg.verified import spectral_norm_upper
 
 CHUNK_ENTRIES = 24_000_000
 """Entries of the tangents held at once: 400 MB as balls."""
-
-FORM_ENTRIES = 1 << 16
-"""Entries of one sample's form up to which it is made for more than one output."""
-
-Pair = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +40,8 @@ class GraphStart:
         reach: For each use a, the curved nodes that it reaches.
         omega: ``(b, a)`` -> product weights ``(n,)``, where a reaches the input of b.
         nu: ``(a, S)`` -> ``(n,)``, S a tuple of curved nodes.
-        form: ``(a, b)``, a before b or the same -> the norm of the form itself, ``(n,)``.
+        by_value: ``(a, b)`` -> norms of the maps Z from the value of a, ``(n,)``.
+        by_weight: ``(a, b)`` -> norm of the stacked maps from the weights of a.
         alpha: For each use whose weight trains, ``(n,)``.
         curvatures: For each curved node, its second-order term for all samples.
         cotangent_norms: ``|G_t|`` of every node, ``(n,)``.
@@ -47,7 +50,8 @@ class GraphStart:
     reach: dict[int, tuple[int, ...]]
     omega: dict[Pair, Tensor]
     nu: dict[tuple[int, tuple[int, ...]], Tensor]
-    form: dict[Pair, Tensor]
+    by_value: dict[Pair, Tensor]
+    by_weight: dict[Pair, float]
     alpha: dict[int, Tensor]
     curvatures: dict[int, Curvature]
     cotangent_norms: tuple[Tensor, ...]
@@ -93,14 +97,26 @@ def graph_start(state: GraphState) -> GraphStart:
     }
     omega: dict[Pair, list[Tensor]] = {}
     nu: dict[tuple[int, tuple[int, ...]], list[Tensor]] = {}
-    form: dict[Pair, list[Tensor]] = {}
+    forms = Forms()
+    formed = [a for a in state.uses if is_formed(state, a)]
     balances: dict[int, list[Tensor]] = {c: [] for c in curved}
     for start in range(0, state.samples, step):
         rows = slice(start, min(start + step, state.samples))
         part, sizes_there = _rows(state, rows), {t: a[rows] for t, a in alpha.items()}
-        _one_chunk(part, reach, sizes_there, omega, nu, form, balances)
+        if state.outputs.shape[1] > 1:
+            _one_chunk(part, reach, sizes_there, omega, nu, balances)
+        exact = {
+            c: part.rules[c].curvature(
+                part.visits[c], part.cotangents[c], part.visits[c].zero + 1.0
+            )
+            for c in curved
+        }
+        for a in formed:
+            add_forms(part, a, exact, forms)
     curvatures = {
-        c: state.rules[c].curvature(state.visits[c], state.cotangents[c], torch.cat(balances[c]))
+        c: state.rules[c].curvature(
+            state.visits[c], state.cotangents[c], _balance(balances[c], state)
+        )
         for c in curved
     }
     norms = tuple(spectral_norm_upper(flat(g)) for g in state.cotangents)
@@ -108,9 +124,15 @@ def graph_start(state: GraphState) -> GraphStart:
         reach,
         {pair: torch.cat(parts) for pair, parts in omega.items()},
         {key: torch.cat(parts) for key, parts in nu.items()},
-        {pair: torch.cat(parts) for pair, parts in form.items()},
+        forms.value_norms(),
+        forms.weight_norms(),
         alpha, curvatures, norms,
     )  # fmt: skip
+
+
+def _balance(parts: list[Tensor], state: GraphState) -> Tensor:
+    """tau for all samples; 1 where no root was asked for."""
+    return torch.cat(parts) if parts else state.visits[0].zero + 1.0
 
 
 def _rows(state: GraphState, rows: slice) -> GraphState:
@@ -134,27 +156,12 @@ def _rows(state: GraphState, rows: slice) -> GraphState:
     return State(state.network, state.rules, tuple(visits), cotangents, state.root[rows])
 
 
-def tangents_from(state: GraphState, a: int) -> list[Ball | None]:
-    """P_{t,a} of every node, balls ``(n, d_a, *shape)``; None where no path leads from a."""
-    shape = state.visits[a].value.shape
-    n, d = shape[0], state.visits[a].value.mid[0].numel()
-    eye = torch.eye(d, dtype=torch.float64, device=state.outputs.device)
-    found: list[Ball | None] = [None] * len(state.rules)
-    found[a] = Ball.exact(eye.expand(n, d, d)).reshape(n, d, *shape[1:])
-    for t in range(a + 1, len(found)):
-        tangents = [found[e - 1] if e > 0 else None for e in state.network.nodes[t].inputs]
-        if any(x is not None for x in tangents):
-            found[t] = state.rules[t].push(state.visits[t], tangents)
-    return found
-
-
 def _one_chunk(
     state: GraphState,
     reach: dict[int, tuple[int, ...]],
     alpha: dict[int, Tensor],
     omega: dict[Pair, list[Tensor]],
     nu: dict[tuple[int, tuple[int, ...]], list[Tensor]],
-    form: dict[Pair, list[Tensor]],
     balances: dict[int, list[Tensor]],
 ) -> None:
     """Append the norms for some samples."""
@@ -165,7 +172,7 @@ def _one_chunk(
         for c in balances
     }
     for a in state.uses:
-        pushed = tangents_from(state, a)
+        pushed = pushed_from(state, a, value_seed(state, a))
         _products(state, a, pushed, alpha, omega)
         kept[a] = {}
         for c in reach[a]:
@@ -183,7 +190,7 @@ def _one_chunk(
             balance = torch.where((ratio > 2.0**-60) & (ratio < 2.0**60), ratio, balance)
         balances[c].append(balance)
         roots[c] = state.rules[c].curvature(state.visits[c], state.cotangents[c], balance)
-    for a in state.uses if state.outputs.shape[1] > 1 else ():
+    for a in state.uses:
         grams: dict[int, Ball] = {}
         for c in reach[a]:
             rooted = roots[c].root(kept[a][c])  # (n, d_a, r)
@@ -195,44 +202,6 @@ def _one_chunk(
                     total = total + grams[c]
                 norm = psd_norm_upper(total.symmetrized())
                 nu.setdefault((a, nodes_of_pair), []).append(norm)
-
-    _forms(state, reach, kept, roots, form)
-
-
-def _forms(
-    state: GraphState,
-    reach: dict[int, tuple[int, ...]],
-    kept: dict[int, dict[int, list[Ball | None]]],
-    roots: dict[int, Curvature],
-    form: dict[Pair, list[Tensor]],
-) -> None:
-    """Append the norms of the forms themselves, where they are affordable."""
-    k = state.outputs.shape[1]
-    sizes = {t: state.visits[t].value.mid[0].numel() for t in state.uses}
-    for place, b in enumerate(state.uses):
-        if not any(_is_formed(k, sizes[a], sizes[b]) for a in state.uses[: place + 1]):
-            continue
-        bent = {c: roots[c].second(kept[b][c]) for c in reach[b]}
-        for a in state.uses[: place + 1]:
-            shared = common(reach, a, b)
-            if not shared or not _is_formed(k, sizes[a], sizes[b]):
-                continue
-            total: Ball | None = None
-            for c in shared:
-                for t, q in zip(kept[a][c], bent[c], strict=True):
-                    if t is not None:
-                        one = matmul(flat(t), flat(q).mT, bound="norms")  # (n, d_a, k d_b)
-                        total = one if total is None else total + one
-            if total is not None:
-                n, d_a = total.shape[:2]
-                cube = total.reshape(n, 1, d_a, state.outputs.shape[1], -1)
-                norms = unfolded_norms_upper(cube, (0, 1, 2, 3, 4))[:, 0]
-                form.setdefault((a, b), []).append(norms)
-
-
-def _is_formed(outputs: int, d_a: int, d_b: int) -> bool:
-    """One output, where the norm of the form is the sharpest bound, or few entries."""
-    return outputs == 1 or outputs * d_a * d_b <= FORM_ENTRIES
 
 
 def _products(

@@ -52,6 +52,10 @@ class SharedRule(Rule):
         """``(n, m, *shape)`` -> ``(n, m, g, o, P)``."""
         raise NotImplementedError
 
+    def unarranged(self, g: Ball) -> Ball:
+        """``(n, m, g, o, P)`` -> ``(n, m, *shape)``, the inverse of `arranged`."""
+        raise NotImplementedError
+
     def sources(self, t: Ball) -> Ball:
         """``(n, m, *shape_in)`` -> ``(n, m, g, ch, S)``."""
         raise NotImplementedError
@@ -147,6 +151,10 @@ class SharedRule(Rule):
         """``lambda_max(P^T Phi P)^(1/2)`` from above, ``(n,)``; tangent ``(n, m, *shape_in)``."""
         from talweg.network.rules._norms import psd_norm_upper
 
+        return psd_norm_upper(self.product_gram(g, tangent).symmetrized())
+
+    def product_gram(self, g: Ball, tangent: Ball) -> Ball:
+        """``P^T Phi P``, ``(n, m, m)``: cotangent of the value, tangents of the input."""
         source = self.sources(tangent)  # (n, m, g, ch, S)
         n, m, groups, channels, size = source.shape
         phi = self._phi(g, size)  # (n, g, S, S)
@@ -155,7 +163,7 @@ class SharedRule(Rule):
         applied = matmul(turned, phi, bound="norms")  # (n, g, m ch, S)
         left = _joined(turned, m, channels)  # (n, m, g ch S)
         right = _joined(applied, m, channels)
-        return psd_norm_upper(matmul(left, right.mT, bound="norms").symmetrized())
+        return matmul(left, right.mT, bound="norms")
 
     def _phi(self, g: Ball, size: int) -> Ball:
         """Phi for one channel of each group, ``(n, g, S, S)``."""

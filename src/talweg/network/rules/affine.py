@@ -46,6 +46,18 @@ class _ByEntry(SharedRule):
         by_group = self._by_group(g, 2)
         return by_group.reshape(*by_group.shape[:3], 1, by_group.shape[3])
 
+    def unarranged(self, g: Ball) -> Ball:
+        """Entries of the weight at their axes."""
+        axis, own = self.operation.axis, self._own
+        before, behind = self.shape[:axis], self.shape[axis + len(own) :]
+        n, m = g.shape[:2]
+
+        def turned(t: Tensor) -> Tensor:
+            parts = t.reshape(n, m, math.prod(own), math.prod(before), math.prod(behind))
+            return parts.transpose(2, 3).reshape(n, m, *self.shape)
+
+        return rearranged(g, turned)
+
     def sources(self, t: Ball) -> Ball:
         """One channel for each group."""
         return self.arranged(t)

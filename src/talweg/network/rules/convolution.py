@@ -130,6 +130,10 @@ class ConvolutionRule(SharedRule):
         groups = self.operation.groups
         return g.reshape(*g.shape[:2], groups, self.shape[0] // groups, -1)
 
+    def unarranged(self, g: Ball) -> Ball:
+        """Channels, then positions."""
+        return g.reshape(*g.shape[:2], *self.shape)
+
     def sources(self, t: Ball) -> Ball:
         """Channels by groups, then pixels."""
         groups = self.operation.groups

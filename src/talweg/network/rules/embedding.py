@@ -52,6 +52,11 @@ class EmbeddingRule(SharedRule):
 
         return rearranged(g, turned)
 
+    def unarranged(self, g: Ball) -> Ball:
+        """Positions before features."""
+        n, m = g.shape[:2]
+        return rearranged(g, lambda t: t[:, :, 0].transpose(2, 3).reshape(n, m, *self.shape))
+
     def windows(self) -> Sequence[Window]:
         """None: the input is no variable."""
         return []

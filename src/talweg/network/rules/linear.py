@@ -59,6 +59,11 @@ class LinearRule(SharedRule):
             g, lambda t: t.reshape(n, m, count, d).transpose(2, 3).reshape(n, m, 1, d, count)
         )
 
+    def unarranged(self, g: Ball) -> Ball:
+        """Positions before rows."""
+        n, m = g.shape[:2]
+        return rearranged(g, lambda t: t[:, :, 0].transpose(2, 3).reshape(n, m, *self.shape))
+
     def sources(self, t: Ball) -> Ball:
         """Each feature is a channel, each position a source."""
         n, m = t.shape[:2]
