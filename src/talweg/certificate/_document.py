@@ -56,7 +56,7 @@ def model_and_weights(network: Network) -> tuple[list[dict[str, Any]], dict[str,
     """
     operations: list[dict[str, Any]] = []
     arrays: dict[str, Tensor] = {}
-    for index, op in enumerate(network.operations):
+    for index, op in enumerate(network.chain_operations):
         if isinstance(op, Linear):
             weight, bias = f"weights/{index}.weight", f"weights/{index}.bias"
             arrays[weight] = stored(op.weight)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from talweg._errors import InputError
 from talweg.network._apply import applied_approx
 from talweg.network._graph import (
+    ChainOperation,
     Elementwise,
     Linear,
     Network,
@@ -71,7 +72,7 @@ def evaluated_with(network: Network, X: Tensor, values: Mapping[str, Tensor]) ->
     return states[-1]
 
 
-def module_of(operation: Operation) -> nn.Module:
+def module_of(operation: ChainOperation) -> nn.Module:
     """One operation as a module; linear layers in float64 with weights of their own."""
     if isinstance(operation, Linear):
         return _linear_module(operation)
@@ -122,7 +123,7 @@ def build_module(network: Network) -> nn.Sequential:
     Returns:
         A module in training mode with parameters of its own, frozen where they were frozen.
     """
-    modules = [module_of(operation) for operation in network.operations]
+    modules = [module_of(operation) for operation in network.chain_operations]
     if network.flat_output:
         modules.append(nn.Flatten(0))
     return nn.Sequential(*modules)

@@ -78,9 +78,11 @@ def _alternating(
     network: Network,
 ) -> tuple[list[Linear], tuple[IncreasingActivation, ...]] | None:
     """Linear layers and the activation after each but the last; None for anything else."""
+    if not network.is_chain:
+        return None
     layers: list[Linear] = []
     activations: list[IncreasingActivation] = []
-    for operation in network.operations:
+    for operation in network.chain_operations:
         if isinstance(operation, Linear):
             if len(layers) > len(activations):
                 activations.append(IdentityActivation())

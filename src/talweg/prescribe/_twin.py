@@ -43,7 +43,7 @@ def antisymmetric_twin(model: nn.Module, X: Tensor | None = None) -> nn.Sequenti
         InputError: No Linear layer is found to tell the number of inputs from.
     """
     network = read(model, _probe(model) if X is None else X)
-    operations = list(network.operations)
+    operations: list[Operation] = list(network.chain_operations)
     places = [t for t, op in enumerate(operations) if isinstance(op, Linear)]
     _require_twin_is_a_chain(operations, places)
     first, last = places[0], places[-1]
