@@ -47,7 +47,7 @@ def check_data(X: Tensor, y: Tensor, network: Network | int) -> Data:
         InputError: A tensor is malformed, not finite, or the shapes do not fit each other.
     """
     outputs = network.output_dim if isinstance(network, Network) else network
-    check_inputs(X)
+    check_inputs(X, whole=isinstance(network, Network) and not network.is_chain)
     _require_real_tensor(y, "y", "targets (n, k)")
     n, notes = int(X.shape[0]), []
     if isinstance(network, Network):
@@ -84,15 +84,16 @@ def check_data(X: Tensor, y: Tensor, network: Network | int) -> Data:
     )
 
 
-def check_inputs(X: object) -> None:
+def check_inputs(X: object, *, whole: bool = True) -> None:
     """Check that ``X`` is a finite, nonempty batch ``(n, d)`` or ``(n, *shape)``.
 
-    It is floating, or int64 with entries below 2^53, which float64 holds exactly.
+    It is floating, or, where ``whole`` numbers are allowed, int64 with entries below 2^53, which
+    float64 holds exactly.
 
     Raises:
         InputError: Names what it is instead, or the first row that is not finite.
     """
-    tensor = _require_real_tensor(X, "X", "inputs (n, d)")
+    tensor = _require_real_tensor(X, "X", "inputs (n, d)", whole=whole)
     if tensor.ndim < 2:
         raise InputError(
             f"X of talweg's data check must have the batch and at least one axis more, (n, d); got "
@@ -123,7 +124,7 @@ def _fits(network: Network, X: Tensor) -> bool:
     return rows and math.prod(shape) == network.input_dim
 
 
-def _require_real_tensor(value: object, name: str, role: str) -> Tensor:
+def _require_real_tensor(value: object, name: str, role: str, *, whole: bool = False) -> Tensor:
     def must_be(requirement: str, came: str, todo: str) -> InputError:
         return InputError(
             f"{name} of talweg's data check must be {requirement}; got {came}. {todo}"
@@ -144,7 +145,7 @@ def _require_real_tensor(value: object, name: str, role: str) -> Tensor:
         )
     if value.is_complex():
         raise must_be("real", f"dtype {value.dtype}", "Use real and imaginary parts as features.")
-    if value.dtype not in FLOAT_DTYPES and not (name == "X" and value.dtype == torch.int64):
+    if value.dtype not in FLOAT_DTYPES and not (whole and value.dtype == torch.int64):
         todo = f"Cast it: {name}.to(torch.float32)."
         if name == "y":
             todo = (

@@ -20,6 +20,7 @@ from talweg.network._graph import (
     Parametric,
     Scale,
 )
+from talweg.network._rebuilt import GraphModule
 from talweg.network._refuse import FLOAT_DTYPES, refuse_nonfinite
 from talweg.nn import Scale as ScaleModule
 from talweg.nn import Sin, SmoothLeakyReLU
@@ -111,17 +112,30 @@ def _linear_module(operation: Linear) -> nn.Linear:
     return module
 
 
-def build_module(network: Network) -> nn.Sequential:
-    """The network as an `nn.Sequential` in float64; layer ``t`` is operation ``t``.
+def build_module(network: Network) -> nn.Module:
+    """The network as a module in float64.
 
-    Reading the result gives the operations back, weights converted exactly. A network whose model
-    returned shape ``(n,)`` ends in ``nn.Flatten(0)``.
+    A chain becomes an `nn.Sequential` in which layer ``t`` is operation ``t``, a graph a
+    `GraphModule` with the parameter names of its model. Reading the result gives the operations
+    back, weights converted exactly. A network whose model returned shape ``(n,)`` does so too.
+
+    Args:
+        network: Any network.
+
+    Returns:
+        A module in training mode with parameters of its own, frozen where they were frozen.
+    """
+    return sequential_of(network) if network.is_chain else GraphModule(network)
+
+
+def sequential_of(network: Network) -> nn.Sequential:
+    """A chain as `nn.Sequential`; one whose model returned ``(n,)`` ends in ``nn.Flatten(0)``.
 
     Args:
         network: A chain.
 
-    Returns:
-        A module in training mode with parameters of its own, frozen where they were frozen.
+    Raises:
+        UnsupportedModelError: It is no chain.
     """
     modules = [module_of(operation) for operation in network.chain_operations]
     if network.flat_output:

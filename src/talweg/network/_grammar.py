@@ -7,6 +7,7 @@ import math
 from torch import nn
 
 from talweg._errors import UnsupportedModelError
+from talweg.network._rebuilt import GraphModule
 from talweg.nn import Scale, Sin, SmoothLeakyReLU
 
 SUPPORTED = (
@@ -50,6 +51,7 @@ LEAVES: tuple[type[nn.Module], ...] = (
     nn.MultiheadAttention,
     nn.TransformerEncoderLayer,
     nn.TransformerEncoder,
+    GraphModule,
 )
 
 _SMOOTH_RECTIFIER = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,6 +14,8 @@ from talweg.network._attention import encoder_layer, self_attention
 from talweg.network._builder import Builder
 from talweg.network._calls import dropout, softmax
 from talweg.network._grammar import ACTIVATIONS, LEAVES, activation_of, advice, place, unsupported
+from talweg.network._graph import Embedding, Parametric
+from talweg.network._rebuilt import GraphModule
 from talweg.network._stored_layers import (
     adaptive_pool,
     average_pool,
@@ -240,6 +243,41 @@ def _bilinear(
     )  # fmt: skip
 
 
+def _graph(builder: Builder, path: str, module: GraphModule, x: Value) -> Value:
+    tensors = dict(module.named_parameters())
+    network = module.network
+    if x.dims != network.input_shape:
+        raise unsupported(
+            f"{place(path)} reads values of shape {network.input_shape}, and gets {x}",
+            "Give it values of the shape that it was built for.",
+        )
+    values = [x]
+    for node in network.nodes:
+        operation, inputs = node.operation, [values[e] for e in node.inputs]
+        if isinstance(operation, Embedding):
+            weight = builder.weight_of(tensors[operation.weight_name], path)
+            values.append(builder.embedding(inputs[0], weight, path))
+        elif isinstance(operation, Parametric):
+            bias = None if operation.bias_name is None else tensors[operation.bias_name]
+            own = {field.name for field in dataclasses.fields(Parametric)}
+            settings = {
+                field.name: getattr(operation, field.name)
+                for field in dataclasses.fields(operation)
+                if field.name not in own
+            }
+            values.append(
+                builder.parametric(
+                    type(operation), inputs[0],
+                    builder.weight_of(tensors[operation.weight_name], path),
+                    builder.optional_weight_of(bias, path), operation.path, **settings,
+                )
+            )  # fmt: skip
+        else:
+            values.append(builder.emit(operation, *inputs))
+    last = values[-1]
+    return Value(last.index, ()) if network.flat_output else last
+
+
 _ONE: dict[type[nn.Module], Handler] = {
     nn.Linear: _linear,
     Scale: _scale,
@@ -261,6 +299,7 @@ _ONE: dict[type[nn.Module], Handler] = {
     nn.Embedding: _embedding,
     nn.TransformerEncoderLayer: _encoder_layer,
     nn.TransformerEncoder: _encoder,
+    GraphModule: _graph,
 }
 _SEVERAL: dict[type[nn.Module], Handler] = {
     nn.MultiheadAttention: _attention,

@@ -52,7 +52,7 @@ def _ingredients(network: Network, X: Tensor, y: Tensor) -> PositiveNetwork | No
     high = max((float(op.weight.max()) for op in hidden), default=1.0)
     if not low > 0.0:
         return None
-    inputs = X.detach().to(torch.float64)
+    inputs = X.detach().to(torch.float64).reshape(len(X), -1)
     products = gram(Ball.exact(inputs))
     if first.bias is not None and first.bias_trainable:
         products = products + Ball.exact(torch.ones_like(products.mid))
