@@ -5,7 +5,8 @@ returns, is moved by relative amounts of the order of u (Higham, *Accuracy and S
 Numerical Algorithms*, ch. 3; random signs as in the CESTAC method of Vignes). The reading runs in
 float64 once as it is, and `RUNS` times with every entry, stored tensors included, multiplied by
 ``1 + u`` or ``1 - u``, signs drawn anew at every use. The same factors act in the backward pass. An
-activation is moved by ``u (|y| + |x| + 1)``, its derivative by ``u (1 + |x|)``.
+activation is moved by ``u (|y| + |x| + 1)``, its derivative by ``u (1 + |x|)``, the derivative of
+a softmax by u of its values and that of a normalisation by u of ``1 / sigma``.
 
 The tolerance is `SAFETY` times the largest deviation: in a row of outputs, in one tensor for
 gradients; plus `SAFETY` times u of the size of the result. Sums of m terms in order may be off by
@@ -22,7 +23,15 @@ import torch
 from torch import Tensor
 
 from talweg.network._apply import applied_approx
-from talweg.network._graph import Elementwise, Embedding, Network, Parametric
+from talweg.network._graph import (
+    Elementwise,
+    Embedding,
+    Network,
+    Normalize,
+    Operation,
+    Parametric,
+    Softmax,
+)
 from talweg.network._rounding import Judged, Precision
 
 SAFETY = 256.0
@@ -76,15 +85,32 @@ class _Noise:
 
     def _signs(self, x: Tensor) -> Tensor:
         bits = torch.randint(0, 2, x.shape, generator=self._generator, device="cpu")
-        return (2.0 * bits - 1.0).to(x.device)
+        return bits.to(torch.float64).mul(2.0).sub(1.0).to(x.device)
 
     def relative(self, x: Tensor) -> Tensor:
-        return x * (1.0 + self._unit * self._signs(x)) + self._tiny * self._signs(x)
+        # Not x (1 + u): 1 + 2^-53 is 1 in float64.
+        return x + x * (self._unit * self._signs(x)) + self._tiny * self._signs(x)
 
-    def activation(self, x: Tensor, y: Tensor) -> Tensor:
-        size = (x.abs() + y.abs() + 1.0).detach()
-        slope = self._unit * (1.0 + x.abs().detach()) * self._signs(x)
-        return y + self._unit * size * self._signs(y) + slope * (x - x.detach())
+    def result(self, operation: Operation, x: Tensor, y: Tensor) -> Tensor:
+        """What an operation returned, and what its backward pass will do, moved."""
+        y = self.relative(y)
+        match operation:
+            case Elementwise():
+                size = (x.abs() + y.abs() + 1.0).detach()
+                y = y + self._unit * size * self._signs(y)
+                return self._slope(x, y, 1.0 + x.abs())
+            # Their backward passes subtract means of the cotangent, which may all but cancel.
+            case Softmax():
+                return self._slope(x, y, y)
+            case Normalize():
+                axes = tuple(range(x.ndim - operation.axes, x.ndim))
+                variance = x.var(axes, correction=0, keepdim=True)
+                return self._slope(x, y, (variance + operation.epsilon).rsqrt())
+        return y
+
+    def _slope(self, x: Tensor, y: Tensor, size: Tensor) -> Tensor:
+        """y, with derivatives in x off by ``u size``."""
+        return y + self._unit * size.detach() * self._signs(x) * (x - x.detach())
 
 
 def _run(
@@ -123,9 +149,5 @@ def _outputs(
             if not isinstance(operation, Embedding):
                 inputs = [noise.relative(x) for x in inputs]
         y = applied_approx(operation, inputs, own.get("weight"), own.get("bias"))
-        if noise is not None:
-            y = noise.relative(y)
-            if isinstance(operation, Elementwise):
-                y = noise.activation(inputs[0], y)
-        states.append(y)
+        states.append(y if noise is None else noise.result(operation, inputs[0], y))
     return states[-1]
