@@ -10,7 +10,14 @@ from dataclasses import dataclass, field
 from talweg.certificate._objective import Objective
 from talweg.certificate._padding import padded_down, padded_up
 from talweg.enclosure import Interval
-from talweg.network import JacobianLipschitz, Linearization, Network, kernel_ball, linearize
+from talweg.network import (
+    LipschitzBound,
+    Network,
+    NetworkState,
+    network_state,
+    state_kernel_ball,
+    state_lipschitz,
+)
 from talweg.verified import psd_largest_eigenvalue_upper, smallest_eigenvalue_lower
 
 
@@ -44,8 +51,8 @@ class MeasuredBounds:
     start: Mapping[str, float]
     sigma_min_lower: float
     jacobian_norm_upper: float
-    lipschitz: JacobianLipschitz
-    state: Linearization
+    lipschitz: LipschitzBound
+    state: NetworkState
 
     def lipschitz_upper(self, radius: float) -> float:
         """Padded ``beta(radius)``."""
@@ -56,19 +63,19 @@ def measured_bounds(network: Network, objective: Objective, watch: Stopwatch) ->
     """Bounds of loss, kernel spectrum and Jacobian at the stored weights.
 
     Args:
-        network: A chain.
+        network: Any network.
         objective: The loss with its data.
         watch: Where the seconds of each stage are booked.
     """
     begun = time.perf_counter()
-    state = linearize(network, objective.rows.inputs, objective.rows.multiplicity)
+    state = network_state(network, objective.rows.inputs, objective.rows.multiplicity)
     start = objective.start_bounds(state)
-    kernel = objective.kernel(kernel_ball(state))
+    kernel = objective.kernel(state_kernel_ball(state))
     begun = watch.add("kernel", begun)
     smallest = smallest_eigenvalue_lower(kernel)
     largest = psd_largest_eigenvalue_upper(kernel)
     begun = watch.add("eigenvalues", begun)
-    lipschitz = JacobianLipschitz(state)
+    lipschitz = state_lipschitz(state)
     watch.add("lipschitz", begun)
     sigma = Interval.point(smallest).sqrt().lo if 0.0 < smallest < math.inf else 0.0
     norm = Interval.point(largest).sqrt().hi if 0.0 <= largest < math.inf else math.inf

@@ -32,10 +32,10 @@ from talweg.certificate._sentence import claim_sentence
 from talweg.enclosure import require_sound_arithmetic
 from talweg.network import (
     FlatFunction,
-    JacobianLipschitz,
     Network,
-    linearize,
     lipschitz_attack_approx,
+    network_state,
+    state_lipschitz,
 )
 from talweg.theory import TargetReached
 
@@ -200,8 +200,8 @@ def _polished(
         return None
 
     def lipschitz(network: Network) -> float:
-        state = linearize(network, rows.inputs, rows.multiplicity)
-        return JacobianLipschitz(state).upper(0.0)
+        state = network_state(network, rows.inputs, rows.multiplicity)
+        return state_lipschitz(state).upper(0.0)
 
     begun = time.perf_counter()
     say("polishing: Levenberg-Marquardt steps")

@@ -113,6 +113,10 @@ def polish_steps(
 
 def _kernel(network: Network, inputs: Tensor, root: Tensor) -> Tensor:
     """Float64 tangent kernel ``(N, N)`` of the rows scaled by ``root``."""
+    if not network.is_chain:
+        function = FlatFunction(network, inputs, root)
+        jacobian = function.jacobian(function.start)
+        return jacobian @ jacobian.T
     kernel = tangent_kernel_of(network, inputs.to(torch.float64), dtype=torch.float64)
     n, k = kernel.shape[:2]
     scale = root.repeat_interleave(k)

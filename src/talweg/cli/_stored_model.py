@@ -17,12 +17,12 @@ from talweg._errors import CertificateFileError, TalwegError
 from talweg.certificate import Document, network_of
 from talweg.network import (
     FlatFunction,
-    JacobianLipschitz,
     Linear,
     Network,
     Operation,
     Parametric,
-    linearize,
+    network_state,
+    state_lipschitz,
     tangent_kernel_of,
     value_shapes,
 )
@@ -153,7 +153,7 @@ def _eigenvalues(network: Network, X: Tensor, counts: Tensor, *, zero_sum: bool)
 
 def _shares(network: Network, X: Tensor, counts: Tensor, radius: float) -> list[tuple[str, float]]:
     """By the leading eigenvector v of T: v_l (T v)_l over |T|, which is v_l squared."""
-    matrix = JacobianLipschitz(linearize(network, X, counts)).layer_matrix_upper(radius)
+    matrix = state_lipschitz(network_state(network, X, counts)).layer_matrix_upper(radius)
     if not bool(matrix.isfinite().all()):
         raise ArithmeticError("the bound is infinite")
     matrix = torch.maximum(matrix, matrix.T)

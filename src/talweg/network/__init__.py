@@ -53,6 +53,14 @@ from talweg.network._lipschitz import JacobianLipschitz, jacobian_lipschitz_uppe
 from talweg.network._merge import ConflictingRows, MergedRows, merge_duplicates
 from talweg.network._read import read
 from talweg.network._shapes import value_shapes
+from talweg.network._state import (
+    LipschitzBound,
+    NetworkState,
+    network_state,
+    state_kernel_ball,
+    state_lipschitz,
+    state_residual_norm_bound,
+)
 from talweg.network._tangent_kernel import tangent_kernel, tangent_kernel_of
 
 __all__ = [
@@ -70,10 +78,12 @@ __all__ = [
     "JacobianLipschitz",
     "Linear",
     "Linearization",
+    "LipschitzBound",
     "MatrixProduct",
     "Mean",
     "MergedRows",
     "Network",
+    "NetworkState",
     "Node",
     "Normalize",
     "Operation",
@@ -101,12 +111,16 @@ __all__ = [
     "linearize",
     "lipschitz_attack_approx",
     "merge_duplicates",
+    "network_state",
     "read",
     "residual_ball",
     "residual_norm_bound",
     "rounding_not_covered",
     "sequential_of",
     "set_parameters",
+    "state_kernel_ball",
+    "state_lipschitz",
+    "state_residual_norm_bound",
     "step_length_bounds",
     "tangent_kernel",
     "tangent_kernel_of",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.func import jacrev, vmap
 
 from talweg.network._evaluate import evaluated_with, set_parameters
 from talweg.network._graph import Network
@@ -44,6 +45,25 @@ class FlatFunction:
         names = self._network.parameter_names()
         h = evaluated_with(self._network, self._X, dict(zip(names, self.split(w), strict=True)))
         return h if self._root is None else h * self._root
+
+    def jacobian(self, w: Tensor) -> Tensor:
+        """``J(w)``, ``(n k, p)``, sample by sample: an output depends on its own row only."""
+        names = self._network.parameter_names()
+
+        def one(row: Tensor, *parts: Tensor) -> Tensor:
+            values = dict(zip(names, parts, strict=True))
+            return evaluated_with(self._network, row.unsqueeze(0), values)[0]
+
+        parts = self.split(w)
+        jacobians = vmap(
+            jacrev(one, argnums=tuple(range(1, len(parts) + 1))),
+            in_dims=(0, *(None for _ in parts)),
+            chunk_size=64,
+        )(self._X, *parts)
+        joined = torch.cat([j.flatten(2) for j in jacobians], 2)  # (n, k, p)
+        if self._root is not None:
+            joined = joined * self._root.unsqueeze(2)
+        return joined.flatten(0, 1)
 
     def network_at(self, w: Tensor) -> Network:
         """The network with the parameters ``w`` stored as float64."""

@@ -54,6 +54,11 @@ class Linearization:
         return len(self.form.stages)
 
     @property
+    def outputs(self) -> Ball:
+        """``(n, k)``, not scaled by the root."""
+        return self.h[-1]
+
+    @property
     def residual_dim(self) -> int:
         """Number N of residual entries, rows times outputs."""
         n, k = self.h[-1].shape
