@@ -36,7 +36,7 @@ QUOTED = [SOURCE, CHECKER]
 NO_REFUSAL = {
     "unreachable", "in the profile is below its bound; please report",
     "steps went down by the share", "certified before training at width",
-    "T11 applies from iterate",
+    "T11 applies from iterate", "which is refused earlier; please report",
 }  # fmt: skip
 """What no input produces, and reasons of a proof."""
 
