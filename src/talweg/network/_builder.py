@@ -205,6 +205,7 @@ class Builder:
 
         Raises:
             UnsupportedModelError: It does not fit them.
+            InputError: It reads int64 inputs, and is no Embedding.
         """
         try:
             dims = output_shape(operation, [value.dims for value in values])
@@ -232,9 +233,10 @@ class Builder:
 
     def _refuse_whole(self, operation: Operation, index: int) -> None:
         if self.whole and index == 0 and not isinstance(operation, Embedding):
-            raise unsupported(
-                f"{place(operation.path)} computes with the inputs, which are int64",
-                "Only an Embedding may read them; pass numbers as X.float().",
+            raise InputError(
+                "X of talweg's reading must be floating where anything but an Embedding reads it; "
+                f"{place(operation.path)} computes with the inputs, which are torch.int64. Cast "
+                "them: X.to(torch.float32)."
             )
 
     def _settle(self, value: Value, path: str) -> int:
