@@ -12,6 +12,7 @@ from typing import Protocol
 from torch import Tensor
 
 from talweg.enclosure import Ball
+from talweg.network._chain_lipschitz import ChainLipschitz, gains_from_graph
 from talweg.network._graph import Network
 from talweg.network._graph_lipschitz import GraphLipschitz
 from talweg.network._graph_state import (
@@ -78,4 +79,6 @@ def state_residual_norm_bound(state: NetworkState, targets: Tensor) -> float:
 
 def state_lipschitz(state: NetworkState) -> LipschitzBound:
     """The Lipschitz bound of the Jacobian."""
-    return GraphLipschitz(state) if isinstance(state, GraphState) else JacobianLipschitz(state)
+    if isinstance(state, GraphState):
+        return GraphLipschitz(state)
+    return ChainLipschitz(state) if gains_from_graph(state) else JacobianLipschitz(state)
