@@ -25,6 +25,7 @@ from talweg_check._verdict import Incomplete, Invalid
 
 MEMBERS = {"certificate.json": 2**24, "arrays.safetensors": 2**34}
 HEADER_LIMIT = 2**20
+AXES = 16
 EXTRA_LIMIT = 32  # bytes of a zip64 record
 BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8}
 
@@ -207,8 +208,8 @@ def _arrays(blob: bytes) -> dict[str, StoredArray]:
         for numbers in (shape, offsets):
             if not isinstance(numbers, list) or not all(is_count(x) for x in numbers):
                 raise Invalid(f"array {name!r} has a shape or offsets that are no counts")
-        if not 1 <= len(shape) <= 2 or min(shape) < 1 or len(offsets) != 2:
-            raise Invalid(f"array {name!r} must have one or two dimensions, none of them empty")
+        if not 1 <= len(shape) <= AXES or min(shape) < 1 or len(offsets) != 2:
+            raise Invalid(f"array {name!r} must have 1 to {AXES} dimensions, none of them empty")
         entries.append((offsets[0], offsets[1], name, dtype, tuple(shape)))
     arrays, position, data = {}, 0, memoryview(blob)[8 + length :]
     for begin, end, name, dtype, shape in sorted(entries):
