@@ -127,6 +127,10 @@ class _OnBall:
 
     def beta(self) -> arb:
         """|T|_2."""
+        return norm_upper(self.table())
+
+    def table(self) -> Balls:
+        """T: a row for each trained operation, or for all that share arrays."""
         jobs: dict[int, list[tuple[Balls, tuple[int, ...]]]] = {a: [] for a in self.net.at}
         for b, a in self.start.omega:
             jobs[a].append((self._omega(b, a), (a, b, 0)))
@@ -153,7 +157,7 @@ class _OnBall:
                 table[one, two] += entry
                 if a != b:
                     table[two, one] += entry
-        return norm_upper(table)
+        return table
 
     def _size(self, a: int) -> Balls:
         """epsilon_a(R)."""

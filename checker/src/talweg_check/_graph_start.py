@@ -11,15 +11,15 @@ from collections.abc import Sequence
 import numpy as np
 from flint import arb
 
-from talweg_check._arrays import Balls, approx, exact, full, root_upper
+from talweg_check._arrays import Balls, approx, exact, full, matmul, root_upper
 from talweg_check._graph import GraphNetwork, bounded
 from talweg_check._graph_algebra import factor, operator_norms_upper, products, smaller
-from talweg_check._linear_algebra import norm_upper, scaled_norms_upper
+from talweg_check._graph_norms import block, union_norm_upper
+from talweg_check._linear_algebra import norm_upper
 from talweg_check.kinds._kind import Curved, State, entries
 from talweg_check.kinds._parametric import Parametric
 
 CHUNK = 2_000_000  # entries of propagators that are held at once
-WIDE = 128  # columns from which rows of weight zero are worth leaving out
 Chosen = frozenset[int]
 
 
@@ -99,7 +99,7 @@ class Start:
                     self.omega[b, a][part] = self._product(b, tangents[e], norms[e], part)
         taus = {c: self._tau(c, list(found.values()), part) for c in self.curved}
         for a, tangents in found.items():
-            blocks = {
+            roots = {
                 c: self.kind(c).root(
                     _cut(net.states[c], part), _cut(self.forms[c], part), taus[c],
                     [tangents.get(e) for e in net.reads[c]],
@@ -109,10 +109,10 @@ class Start:
             }  # fmt: skip
             chosen = [s for of, s in self.nu if of == a]
             for i in range(part.stop - part.start):
-                rows = {c: block[i].T for c, block in blocks.items()}
-                bounds = _norms_of_unions(rows, chosen)
-                for s, bound in zip(chosen, bounds, strict=True):
-                    self.nu[a, s][part.start + i] = bound
+                rows = {c: block(root[i].T) for c, root in roots.items()}
+                for s in chosen:
+                    norm = union_norm_upper([rows[c] for c in sorted(s)])
+                    self.nu[a, s][part.start + i] = norm
 
     def _tau(self, c: int, found: Sequence[dict[int, Balls]], part: slice) -> Balls:
         """|P_Y|_F / |P_X|_F of a product, and 1 where one is zero: any positive number would do."""
@@ -134,13 +134,18 @@ class Start:
         if coupling is None:
             return first
         left, missed = (array[part] for array in coupling)
-        moved = coupled_norms_upper(kind, left, tangents)
-        slack = missed * kind.overlap * norms * norms
+        moved, more = coupled_norms_upper(kind, left, tangents)
+        slack = (missed * kind.overlap + more) * norms * norms
         return smaller(first, root_upper(moved * moved + slack))
 
 
-def coupled_norms_upper(kind: Parametric, left: Balls, tangents: Balls) -> Balls:
-    """|(L_g q_g(P x))_g|: norms of P seen through patches and L (m, groups, r, positions), (m,)."""
+def coupled_norms_upper(
+    kind: Parametric, left: Balls, tangents: Balls
+) -> tuple[Balls, Balls]:  # fmt: skip
+    """|(L_g q_g(P x))_g| for L (m, groups, r, positions), as (a, b): root of a^2 + b |P|^2, (m,).
+
+    The columns of P are the tangents.
+    """
     m, columns, *shape = tangents.shape
     width = entries(tuple(shape))
     patches = kind.patches(tangents[0, :1])
@@ -150,10 +155,11 @@ def coupled_norms_upper(kind: Parametric, left: Balls, tangents: Balls) -> Balls
         q = np.moveaxis(q.reshape(m, columns, *q.shape[1:]), 1, 3)  # (m, groups, P, columns, c)
         seen = products(left, q.reshape(*q.shape[:3], -1))  # (m, groups, r, columns c)
         seen = seen.reshape(m, left.shape[1], left.shape[2], columns, -1)
-        return operator_norms_upper(np.moveaxis(seen, 3, 1).reshape(m, columns, -1))
+        seen = np.moveaxis(seen, 3, 1).reshape(m, columns, -1)
+        return operator_norms_upper(seen), full(m, 0)
     # Phi itself, a matrix on the entries of the input, is smaller than its rows.
     places = approx(kind.patches(exact(np.arange(1, width + 1)).reshape(1, *shape))).astype(int)
-    result = full(m, 0)
+    result, missed = full((2, m), 0)
     for i in range(m):
         phi = full((width, width), 0)
         for group, block in enumerate(left[i]):
@@ -161,25 +167,9 @@ def coupled_norms_upper(kind: Parametric, left: Balls, tangents: Balls) -> Balls
             for at in places[0, group].T:  # one entry of the patch, at all positions
                 inside = at > 0
                 phi[np.ix_(at[inside] - 1, at[inside] - 1)] += gamma[np.ix_(inside, inside)]
-        root, missed = factor(phi)
-        flat = tangents[i].reshape(columns, width)
-        moved = norm_upper(products(flat, root))
-        result[i] = root_upper(moved * moved + missed * norm_upper(flat) ** 2)
-    return result
-
-
-def _norms_of_unions(rows: dict[int, Balls], chosen: Sequence[Chosen]) -> list[arb]:
-    """The norm of the stack of some blocks of rows, for several choices of blocks."""
-    if not chosen:
-        return []
-    wide = next(iter(rows.values())).shape[1] >= WIDE
-    if wide:
-        stacks = [np.concatenate([rows[c] for c in sorted(s)]) for s in chosen]
-        return [scaled_norms_upper(stack, [full(len(stack), 1)])[0] for stack in stacks]
-    weightings = [
-        np.concatenate([full(len(block), int(c in s)) for c, block in rows.items()]) for s in chosen
-    ]
-    return scaled_norms_upper(np.concatenate(list(rows.values())), weightings)
+        root, missed[i] = factor(phi)
+        result[i] = norm_upper(matmul(tangents[i].reshape(columns, width), root))
+    return result, missed
 
 
 def _flat(tangents: Balls) -> Balls:
