@@ -162,8 +162,8 @@ def coupled_norms_upper(
     result, missed = full((2, m), 0)
     for i in range(m):
         phi = full((width, width), 0)
-        for group, block in enumerate(left[i]):
-            gamma = products(block.T, block)
+        for group, root in enumerate(left[i]):
+            gamma = products(root.T, root)
             for at in places[0, group].T:  # one entry of the patch, at all positions
                 inside = at > 0
                 phi[np.ix_(at[inside] - 1, at[inside] - 1)] += gamma[np.ix_(inside, inside)]
