@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from classifier import SMOOTHING, EntropyDraft
 from generator import Array, Draft, digest, encode, hexed
 from reference import attack
 
@@ -15,7 +17,7 @@ from talweg_check._arrays import exact
 from talweg_check._file import StoredArray
 from talweg_check._graph import GraphNetwork
 from talweg_check._graph_grammar import Graph, graph
-from talweg_check._network import merged
+from talweg_check._graph_lipschitz import GraphLipschitz
 
 TRAINED = ("weight", "bias")
 
@@ -278,4 +280,139 @@ def attacked(model: Model, flat: Array, rng: np.random.Generator, starts: int = 
     return attack(model.second(flat), rng, starts)
 
 
-__all__ = ["Build", "Draft", "Model", "apply", "attacked", "digest", "encode", "merged"]
+def _by(sizes: Any) -> str:
+    return "x".join(str(size) for size in sizes)
+
+
+def _words(item: dict[str, Any], shape: tuple[int, ...], training: str) -> str:
+    """One operation in the sentence."""
+    numbers = item.get("parameters") or {}
+    inside = ", ".join(f"{key}={numbers[key]}" for key in sorted(numbers))
+    words: dict[str, Callable[[], str]] = {
+        "linear": lambda: f"linear {shape[1]}->{shape[0]} ({training})",
+        "convolution": lambda: (
+            f"convolution {_by(shape)} (stride {_by(item['stride'])}, padding "
+            f"{_by(item['padding'])}, dilation {_by(item['dilation'])}, groups "
+            f"{item['groups']}, {training})"
+        ),
+        "affine": lambda: f"affine {_by(shape)} at axis {item['axis']} ({training})",
+        "shift": lambda: f"shift {_by(shape)} at axis {item['axis']} ({training})",
+        "embedding": lambda: f"embedding {shape[0]}->{shape[1]} ({training})",
+        "standardize": lambda: f"standardize {_by(shape)} (epsilon {item['epsilon']})",
+        "elementwise": lambda: item["function"] + (f"({inside})" if inside else ""),
+        "scale": lambda: f"scale({item['numerator']}/{item['denominator']})",
+        "sum": lambda: f"sum({', '.join('-+'[sign > 0] for sign in item['signs'])})",
+        "product": lambda: "product",
+        "matrix_product": lambda: "matrix product",
+        "softmax": lambda: "softmax",
+        "normalize": lambda: f"normalize(axes {item['axes']}, epsilon {item['epsilon']})",
+        "average_pool": lambda: (
+            f"average pool(kernel {_by(item['kernel'])}, stride {_by(item['stride'])}, "
+            f"padding {_by(item['padding'])})"
+        ),
+        "mean": lambda: f"mean(axes {', '.join(map(str, item['axes']))})",
+        "concatenate": lambda: f"concatenate(axis {item['axis']})",
+        "reshape": lambda: f"reshape({_by(item['shape'])})",
+        "permute": lambda: f"permute({', '.join(map(str, item['axes']))})",
+        "slice": lambda: (
+            f"slice(axis {item['axis']}, {item['start']}:{item['stop']}:{item['step']})"
+        ),
+    }
+    return words[item["kind"]]()
+
+
+class _OfGraph:
+    """What is different in a certificate about a graph."""
+
+    problem: Any
+    arrays: dict[str, tuple[bytes, str, tuple[int, ...]]]
+
+    def prepare(self, model: Model) -> None:
+        """Arrays and counts."""
+        arrays = dict(model.weights) | {"inputs": model.inputs, "targets": model.targets}
+        self.arrays = {}
+        for name, array in arrays.items():
+            if array.dtype == np.int64:
+                self.arrays[name] = (array.astype("<i8").tobytes(), "I64", array.shape)
+            else:
+                dtype = model.dtypes.get(name, "F64")
+                self.arrays[name] = (*encode(array, dtype), array.shape)
+        k = int(model.outputs(model.flat()).shape[1])
+        self.counts = {
+            "samples": len(model.inputs), "outputs": k, "parameters": model.parameters(),
+        }  # fmt: skip
+
+    def at_start(self, inputs: Array) -> tuple[Array, Array]:
+        rows = inputs.reshape(len(inputs), *self.problem.input_shape)
+        flat = self.problem.flat()
+        small = Model(self.problem.input_shape, self.problem.operations, self.problem.weights,
+                      rows, rows)  # fmt: skip
+        jacobian = small.jacobian(flat)
+        return jacobian @ jacobian.T, small.outputs(flat)
+
+    def bound(self, inputs: Array, counts: Array, frame: Any = None) -> GraphLipschitz:
+        model = self.problem
+        rows = exact(inputs.reshape(len(inputs), -1).astype(float))
+        network = GraphNetwork(model.graph(), model.weights, rows, counts, frame)
+        return GraphLipschitz(network)
+
+    def hashes(self) -> dict[str, str]:
+        names = [item[key] for item in self.problem.operations for key in TRAINED if item.get(key)]
+        named = [(*self.arrays[name], name) for name in dict.fromkeys(names)]
+        result = {"weights": digest(named)}
+        for name in ("inputs", "targets"):
+            result[name] = digest([(*self.arrays[name], None)])
+        return result
+
+    def chain(self) -> str:
+        """The sentence's list of operations, spelled out anew."""
+        said, before = [f"input {_by(self.problem.input_shape)}"], set()
+        for t, item in enumerate(self.problem.operations):
+            states = []
+            for key in TRAINED:
+                name = item.get(key)
+                if f"{key}_trainable" not in item:
+                    continue
+                state = "none" if name is None else "frozen"
+                if item[f"{key}_trainable"]:
+                    state = "trained, shared" if name in before else "trained"
+                states.append(f"{key} {state}")
+            before |= {item[key] for key in TRAINED if item.get(key)}
+            shape = self.arrays[item["weight"]][2] if "weight" in item else ()
+            words = _words(item, shape, ", ".join(states))
+            if item["inputs"] != [t]:
+                words += f" <- {', '.join(map(str, item['inputs']))}"
+            said.append(words)
+        return "; ".join(said)
+
+    def tree(self) -> dict[str, Any]:
+        return super().tree() | {"format": 2, "model": self.problem.tree()}  # type: ignore[misc]
+
+
+class GraphDraft(_OfGraph, Draft):
+    """T11, T4 or T7 for a graph, in the making."""
+
+    def __init__(self, model: Model, theorem: str = "T11", scaling: str = "mean") -> None:
+        self.theorem, self.scaling, self.problem = theorem, scaling, model
+        self.prepare(model)
+        self.entries = self.counts["samples"] * self.counts["outputs"]
+        self.coefficient = {"mean": 1 / self.entries, "sum": 1.0, "half_sum": 0.5}[scaling]
+
+    def measure(self, radii: list[float] | None = None, pad: float = 1e-6) -> Draft:
+        rows = self.problem.inputs
+        self.problem.inputs = rows.reshape(len(rows), -1)
+        try:
+            return super().measure(radii, pad)
+        finally:
+            self.problem.inputs = rows
+
+
+class GraphEntropyDraft(_OfGraph, EntropyDraft):
+    """T4 with smoothed labels, T13 without, for a graph."""
+
+    def __init__(self, model: Model, labels: Array, smoothing: float = SMOOTHING) -> None:
+        self.theorem, self.scaling, self.problem = "T4" if smoothing else "T13", "mean", model
+        self.labels, self.smoothing, self.unit = labels, smoothing, 1 / len(labels)
+        self.prepare(model)
+        self.k = self.counts["outputs"]
+        self.arrays["targets"] = (labels.astype("<i8").tobytes(), "I64", labels.shape)
