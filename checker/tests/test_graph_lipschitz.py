@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from flint import ctx
+from flint import arb, ctx
+from graph_reference import table
 from graphs import Build, Model, attacked
 
 from talweg_check._arrays import PRECISION, approx
-from talweg_check._graph_lipschitz import GraphLipschitz
+from talweg_check._graph_lipschitz import GraphLipschitz, _OnBall
 
 
 def _build(seed: int, shape: list[int]) -> Build:
@@ -189,3 +190,17 @@ def test_is_above_differences_of_jacobians(name: str, radius: float) -> None:
             ends.append(centre + radius * step / np.linalg.norm(step))
         change = model.jacobian(ends[0]) - model.jacobian(ends[1])
         assert np.linalg.norm(change, 2) <= bound * np.linalg.norm(ends[0] - ends[1])
+
+
+@pytest.mark.parametrize("radius", [1e-9, 0.02])
+@pytest.mark.parametrize("name", MODELS)
+def test_is_the_formula_of_the_page(name: str, radius: float) -> None:
+    """The twin samples its ranges, so it may fall short a little, but never exceed the bound."""
+    model = MODELS[name](4)
+    counts = np.arange(1, len(model.inputs) + 1)
+    with ctx.workprec(PRECISION):
+        found = approx(_OnBall(GraphLipschitz(model.network(counts)), arb(radius)).table())
+    twin = table(model, counts, radius)
+    slack = 1e-6 if radius < 1e-6 else 1e-4
+    assert (twin * (1 - 1e-7) - 1e-9 <= found).all()
+    assert (found <= twin * (1 + slack) + 1e-9).all()
