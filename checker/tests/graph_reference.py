@@ -334,14 +334,10 @@ def table(model: Model, counts: Array, radius: float) -> Array:
             if chosen and a <= b:
                 both = each(lambda i, a=a, b=b, s=chosen: union(a, s, i) * union(b, s, i))
                 for c in chosen:
-                    sides = [
-                        [
-                            np.sqrt(sum(x[t][e] ** 2 for e in reads[c] if e in x[t]))
-                            for x in (hat, pi)
-                        ]
-                        for t in (a, b)
-                    ]
-                    (ha, pa), (hb, pb) = sides
+                    ha, pa, hb, pb = (
+                        np.sqrt(sum(x[t][e] ** 2 for e in reads[c] if e in x[t]))
+                        for t in (a, b) for x in (hat, pi)
+                    )  # fmt: skip
                     both = both + growth[c] * (ha + pa) * (hb + pb)
                     both = both + sizes[c] * (pa * hb + ha * pb + pa * pb)
                 entry = min(weighted(a, both * eps[b]), weighted(b, both * eps[a]))

@@ -78,8 +78,8 @@ class _Maker:
         elif kind == "product":
             self.added(b.add(kind, [e, int(pick(*like))]), shape)
         elif kind == "matrix_product" and len(shape) >= 2:
-            other = [i for i, s in enumerate(self.shapes)
-                     if len(s) == len(shape) and s[:-2] == shape[:-2] and s[-2] == shape[-1]]  # fmt: skip
+            wanted = (*shape[:-2], shape[-1])
+            other = [i for i, s in enumerate(self.shapes) if len(s) >= 2 and s[:-1] == wanted]
             if other:
                 two = int(pick(*other))
                 self.added(b.add(kind, [e, two]), (*shape[:-1], self.shapes[two][-1]))
@@ -94,8 +94,8 @@ class _Maker:
             keys = {"stride": [int(pick(1, 2)) for _ in kernel], "padding": [0] * axes}
             if pick(True, False):
                 keys["padding"] = [1] * axes
-            sizes = [(d + 2 * p - k) // s + 1 for d, p, k, s in
-                     zip(shape[-axes:], keys["padding"], kernel, keys["stride"], strict=True)]  # fmt: skip
+            ends = zip(shape[-axes:], keys["padding"], kernel, keys["stride"], strict=True)
+            sizes = [(d + 2 * p - k) // s + 1 for d, p, k, s in ends]
             self.added(b.add(kind, e, kernel=kernel, **keys), (*shape[:-axes], *sizes))
         elif kind == "mean" and len(shape) >= 2:
             axis = int(self.rng.integers(len(shape)))

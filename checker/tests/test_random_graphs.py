@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from flint import arb, ctx
+from graphs import Model
 from random_graphs import random_graph
 from reference import attack
 
@@ -11,7 +12,7 @@ from talweg_check._graph_lipschitz import GraphLipschitz, _OnBall
 from talweg_check._verdict import Incomplete
 
 
-def _columns(model, lipschitz) -> list[np.ndarray]:
+def _columns(model: Model, lipschitz: GraphLipschitz) -> list[np.ndarray]:
     """The trained parameters of each row of the table."""
     places, position, net = {}, 0, lipschitz.net
     for name in model.trained():
@@ -29,7 +30,7 @@ def _columns(model, lipschitz) -> list[np.ndarray]:
     return result
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_every_pair_is_above_its_attack(seed: int) -> None:
     """u^T D2F[delta, v] with delta and v in the arrays of one row each, at points of the ball."""
     model, rng = random_graph(seed, parameters=40), np.random.default_rng(seed)
