@@ -1,5 +1,6 @@
 """Files of format 2: those that hold are confirmed, lies and malformed ones are not."""
 
+import contextlib
 import copy
 import json
 from collections.abc import Callable
@@ -8,11 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flint import ctx
 from generator import canonical, write
 from graphs import Build, GraphDraft, GraphEntropyDraft, Model
 
 from talweg_check import check
+from talweg_check._arrays import PRECISION
 from talweg_check._cli import main
+from talweg_check._graph_lipschitz import GraphLipschitz
+from talweg_check._verdict import Incomplete, Invalid
 
 VALID = ("valid", "every claim is confirmed")
 
@@ -442,3 +447,24 @@ def test_many_operations_and_large_values(draft: GraphDraft, tmp_path: Path) -> 
     found = check(str(write(tmp_path / "a.talweg", canonical(tree), draft.blob())))
     assert (found.verdict, "operations" in found.reason) == ("incomplete", True)
     assert json.loads(canonical(tree))["format"] == 2
+
+
+@pytest.mark.parametrize("size", [1e-320, 1e-160, 1e160, 1e308])
+@pytest.mark.parametrize("name", ["weights/0.weight", "weights/4.weight", "inputs"])
+def test_extreme_numbers_get_a_verdict(
+    name: str, size: float, draft: GraphDraft, tmp_path: Path
+) -> None:
+    shape = draft.arrays[name][2]
+    draft.arrays[name] = (np.full(shape, size).astype("<f8").tobytes(), "F64", shape)
+    assert _verdict(draft, tmp_path)[0] != "valid"
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("size", [1e-300, 1e-80, 1e80, 1e300])
+def test_bounds_of_extreme_models(name: str, size: float) -> None:
+    """The bound is not finite, refused, or above what it was: never a crash, never a warning."""
+    model = MODELS[name]()
+    for key in model.trained():
+        model.weights[key] = model.weights[key] * size
+    with ctx.workprec(PRECISION), contextlib.suppress(Incomplete, Invalid):
+        assert not GraphLipschitz(model.network()).upper(1e-3) < 0

@@ -65,7 +65,7 @@ class GraphNetwork(Network):
         self.directions = len(self.frame)
         sizes = [entries(kind.shape) * (1 + self.directions) + kind.work for kind in graph.kinds]
         bounded(self.samples * sum(sizes))
-        stored = {name: exact(arrays[name]) for name in graph.trains}
+        stored = self.stored = {name: exact(arrays[name]) for name in graph.trains}
         self.counts = exact(counts)
         self.root_counts = np.array([count.sqrt() for count in self.counts], dtype=object)
 
@@ -80,6 +80,7 @@ class GraphNetwork(Network):
         self.h = [self.values[-1]]
         self.at = [t for t in range(1, self.last + 1) if self._trains(t)]
         self.reached = {a: self._reached(a) for a in self.at}
+        bounded(self.samples * len(self.at) * (self.last + 1))
         self.moves = set().union(*self.reached.values())
         self._pull_back()
         self.trained = self._terms()  # type: ignore[assignment]
@@ -135,6 +136,9 @@ class GraphNetwork(Network):
                 terms.append(Term([(t, "")], True))
                 for name in names:
                     del arrays[name]
+        for (t, key), *_ in arrays.values():
+            size = entries(self.stored[self.parametric(t).names[key]].shape)
+            bounded(self.samples * self.directions * size)
         return terms + [Term(found, False) for found in arrays.values()]
 
     def _kernel_part(self, c: Any, one: slice, two: slice) -> Balls:
@@ -164,7 +168,6 @@ class GraphNetwork(Network):
                     for t, key in c.uses
                 ]
                 total = sum(shares[1:], shares[0])
-                bounded(self.samples * self.directions * total.shape[2])
                 c.parts[group.start] = arb_mat(total.reshape(-1, total.shape[2]).tolist())
         return c.parts[group.start]
 

@@ -67,7 +67,7 @@ def factor(square: Balls) -> tuple[Balls, arb]:
     NumPy suggests L from the eigenvalues; whatever it is, the difference is enclosed.
     """
     hint = np.nan_to_num(approx(square), nan=0, posinf=0, neginf=0)
-    values, vectors = np.linalg.eigh((hint + hint.T) / 2)
+    values, vectors = np.linalg.eigh(hint / 2 + hint.T / 2)
     root = exact(vectors * np.sqrt(np.maximum(values, 0)))
     rest = square - matmul(root, root.T)
     return root, root_upper((rest * rest).sum())

@@ -33,9 +33,11 @@ def block(matrix: Balls) -> Block:
 def union_norm_upper(blocks: Sequence[Block]) -> arb:
     """A number not below the operator norm of the blocks, one below the other."""
     stack = np.concatenate([hint for hint, _ in blocks])
-    square = np.linalg.eigvalsh(stack.T @ stack if len(stack) > len(stack.T) else stack @ stack.T)
-    size = float(np.sqrt(abs(square[-1])))
-    exponent = 31 - int(np.frexp(1.01 * size)[1]) if np.isfinite(size) else 0
+    moved = -int(np.frexp(np.abs(stack).max())[1])  # the largest entry then lies in [1/2, 1)
+    unit = np.ldexp(stack, moved)
+    turned = unit if len(unit) <= len(unit.T) else unit.T
+    size = float(np.sqrt(abs(np.linalg.eigvalsh(turned @ turned.T)[-1])))
+    exponent = 31 - int(np.frexp(1.01 * size)[1]) + moved
     scaled = np.ldexp(stack, exponent)
     digits = np.rint(scaled).clip(-(2**31), 2**31)
     fractions = scaled - digits  # exact where it is below 1

@@ -63,16 +63,17 @@ class Start:
             for b in net.at
             if self.both(a, b)
         }
-        cost = sum(
-            entries(net.kind(a).shape) * entries(net.graph.shape(e))
-            for a in net.at
-            for e in self.kept
-            if e in net.reached[a]
-        )
+        cost = sum(entries(net.kind(a).shape) * self._cost(a) for a in net.at)
         bounded(cost)
         step = max(CHUNK // max(cost, 1), 1)
         for first in range(0, net.samples, step):
             self._measure(np.s_[first : min(first + step, net.samples)])
+
+    def _cost(self, a: int) -> int:
+        """Numbers held for one column of all propagators from a."""
+        reached = self.net.reached[a]
+        kept = sum(entries(self.net.graph.shape(e)) for e in self.kept if e in reached)
+        return kept + max(entries(self.net.kind(t).shape) + self.net.kind(t).work for t in reached)
 
     def kind(self, c: int) -> Curved:
         """The operation with an index, which is curved."""
@@ -122,7 +123,8 @@ class Start:
         for slot, e in enumerate(slots[:2] if len(slots) == 2 else ()):
             for tangents in found:
                 if e in tangents:
-                    squares[slot] += (approx(_flat(tangents[e])) ** 2).sum(axis=(1, 2))
+                    with np.errstate(all="ignore"):
+                        squares[slot] += (approx(_flat(tangents[e])) ** 2).sum(axis=(1, 2))
         with np.errstate(all="ignore"):
             tau = np.sqrt(squares[1] / squares[0])
         return exact(np.where(np.isfinite(tau) & (tau > 0), tau, 1.0))
@@ -157,6 +159,7 @@ def coupled_norms_upper(
         seen = seen.reshape(m, left.shape[1], left.shape[2], columns, -1)
         seen = np.moveaxis(seen, 3, 1).reshape(m, columns, -1)
         return operator_norms_upper(seen), full(m, 0)
+    bounded(width * width)
     # Phi itself, a matrix on the entries of the input, is smaller than its rows.
     places = approx(kind.patches(exact(np.arange(1, width + 1)).reshape(1, *shape))).astype(int)
     result, missed = full((2, m), 0)

@@ -16,7 +16,7 @@ from talweg_check._verdict import Incomplete, Invalid
 from talweg_check.kinds._kind import Shape, State, entries, times, whole, wholes, windows
 from talweg_check.kinds._parametric import Parametric
 
-DENSE = 2 * 10**7  # entries of a convolution written as a matrix
+DENSE = 5 * 10**7  # entries of a convolution written as a matrix, and of its patches
 
 
 class Convolution(Parametric):
@@ -140,7 +140,7 @@ class Convolution(Parametric):
     def stretch(self) -> arb:
         """The norm of the matrix of the convolution."""
         size = entries(self.shapes[0])
-        if size * entries(self.shape) > DENSE:
-            raise Incomplete(f"a convolution, written as a matrix, has more than {DENSE} entries")
+        if size * max(self.work, entries(self.shape)) > DENSE:
+            raise Incomplete(f"a convolution, written as a matrix, needs more than {DENSE} numbers")
         units = exact(np.eye(size)).reshape(size, *self.shapes[0])
         return norm_upper(self._apply(units).reshape(size, -1))

@@ -30,6 +30,7 @@ class Embedding(Parametric):
             raise Invalid("the weight must be a matrix")
         self.choices, self.wide = arrays["weight"]
         self.shape = (*shapes[0], self.wide)
+        self.work = self.choices
 
     def words(self) -> str:
         """With sizes and training."""
