@@ -83,7 +83,7 @@ def _form(top: dict[str, Any], kind: str) -> Form:
         raise Invalid(f"'theorem' must be one of {', '.join(names)} for a {kind} loss")
     form = FORMS[kind, theorem]
     if top["semantics"] != form.semantics:
-        raise Invalid(f"'semantics' is not that of {theorem}")
+        raise Invalid(f"'semantics' is not that of {theorem} in format {top['format']}")
     if top["assumptions"] != list(form.assumptions):
         raise Invalid(f"'assumptions' must be {list(form.assumptions)} for {theorem}")
     return form
@@ -144,9 +144,6 @@ def _match(
     operations: list[dict[str, Any]], arrays: dict[str, StoredArray], counts: dict[str, int]
 ) -> None:
     """The arrays are those the operations name, with shapes that fit, and nothing else."""
-    for name, array in arrays.items():
-        if len(array.shape) > 2:
-            raise Invalid(f"array {name!r} must have one or two dimensions")
     expected: set[str] = set()
     width, parameters = None, 0
     for operation in (item for item in operations if item["kind"] == "linear"):
