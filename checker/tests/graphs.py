@@ -13,7 +13,6 @@ from classifier import SMOOTHING, EntropyDraft
 from generator import Array, Draft, digest, encode, hexed
 from reference import attack
 
-from talweg_check._arrays import exact
 from talweg_check._file import StoredArray
 from talweg_check._graph import GraphNetwork
 from talweg_check._graph_grammar import Graph, graph
@@ -225,7 +224,7 @@ class Model:
     def network(self, multiplicity: Array | None = None, frame: Any = None) -> GraphNetwork:
         n = len(self.inputs)
         counts = np.ones(n, dtype=int) if multiplicity is None else multiplicity
-        rows = exact(self.inputs.reshape(n, -1).astype(float))
+        rows = self.inputs.reshape(n, -1).astype(float)
         return GraphNetwork(self.graph(), self.weights, rows, counts, frame)
 
 
@@ -352,7 +351,7 @@ class _OfGraph:
 
     def bound(self, inputs: Array, counts: Array, frame: Any = None) -> GraphLipschitz:
         model = self.problem
-        rows = exact(inputs.reshape(len(inputs), -1).astype(float))
+        rows = inputs.reshape(len(inputs), -1).astype(float)
         network = GraphNetwork(model.graph(), model.weights, rows, counts, frame)
         return GraphLipschitz(network)
 

@@ -52,7 +52,7 @@ class GraphNetwork(Network):
         self,
         graph: Graph,
         arrays: Mapping[str, NDArray[np.float64]],
-        inputs: Balls,
+        inputs: NDArray[np.float64],
         counts: NDArray[np.int64],
         frame: Balls = None,
     ) -> None:
@@ -69,7 +69,7 @@ class GraphNetwork(Network):
         self.counts = exact(counts)
         self.root_counts = np.array([count.sqrt() for count in self.counts], dtype=object)
 
-        self.values: list[Balls] = [inputs.reshape(self.samples, *graph.input_shape)]
+        self.values: list[Balls] = [exact(inputs).reshape(self.samples, *graph.input_shape)]
         self.states: list[State] = [()]
         for t, kind in enumerate(graph.kinds, 1):
             if isinstance(kind, Parametric):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +29,7 @@ def stored_numbers(
     inputs = arrays["inputs"]
     rows = inputs.integers().astype(np.float64) if inputs.dtype == "I64" else inputs.values()
     found = {name: arrays[name].values() for name in certificate.graph.trains}
-    return found | {"inputs": rows.reshape(len(rows), -1)}
+    return found | {"inputs": rows.reshape(len(rows), math.prod(rows.shape[1:]))}
 
 
 def network(
@@ -37,7 +38,7 @@ def network(
     """The network at w0 on the distinct rows of the data."""
     frame = certificate.loss.frame
     if certificate.graph is not None:
-        return GraphNetwork(certificate.graph, values, exact(inputs), counts, frame)
+        return GraphNetwork(certificate.graph, values, inputs, counts, frame)
     return Network(stages_of(certificate.operations, values), exact(inputs), counts, frame)
 
 
