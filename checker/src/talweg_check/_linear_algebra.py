@@ -106,7 +106,7 @@ def _whole_norm_upper(matrix: Whole) -> arb:
     spread = top * np.eye(len(gram), dtype=np.int64) - gram
     factor = np.rint(_cholesky(spread.astype(np.float64))).astype(np.int64)
     error = np.abs(spread - _gram(factor)).sum(axis=1, dtype=object).max()  # exact integers
-    return arb(root_upper(arb(top) + arb(int(error))))
+    return arb(root_upper(arb(top) + arb(error)))
 
 
 def _gram(rows: Whole) -> Whole:
