@@ -99,9 +99,9 @@ def _refuse_one_tensor_twice(operation: Parametric) -> None:
     """A direction of a tensor that is weight and bias at once would count twice in its norm."""
     if operation.weight_trainable and operation.weight_name == operation.bias_name:
         raise UnsupportedModelError(
-            f"`network` of graph_state(): {operation.kind} at {operation.path!r} must have a weight "
-            f"and a bias of its own; got the parameter {operation.weight_name!r} as both. Give the "
-            "layer two parameters."
+            f"`network` of graph_state(): the layer at {operation.path!r} must have a weight and a "
+            f"bias of its own; got the parameter {operation.weight_name!r} as both. Give it two "
+            "parameters."
         )
 
 
