@@ -13,7 +13,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from flint import arb
+from flint import arb, ctx
 from numpy.typing import NDArray
 
 from talweg_check._arrays import Balls, approx, exact, full, matmul
@@ -23,6 +23,7 @@ from talweg_check._graph_pairs import Pairs
 from talweg_check.kinds._kind import entries
 
 CHUNK = 2_000_000  # numbers that are held at once
+BITS = 53  # of Arb here: as many as the hints for eigenvalues have, and products are faster
 Places = NDArray[np.int64]
 
 
@@ -42,7 +43,8 @@ class Forms:
             maps = {pair for b in net.at for pair in pairs.maps(min(a, b), max(a, b))}
             ends = sorted(two for one, two in maps if one == a)
             if ends:
-                self._from(a, ends)
+                with ctx.workprec(BITS):
+                    self._from(a, ends)
 
     def _from(self, a: int, ends: list[int]) -> None:
         """The maps from a to some b."""
