@@ -24,6 +24,7 @@ class Dense:
 
     def __init__(self, model: Model, counts: Array) -> None:
         self.model, self.n = model, len(model.inputs)
+        self.root = np.sqrt(counts)
         self.items = [{"inputs": []}, *model.operations]
         self.reads = [item["inputs"] for item in self.items]
         self.values = [model.inputs]
@@ -103,6 +104,36 @@ class Dense:
             w = self.model.weights | {name: unit.reshape(shape)}
             parts.append(self._by_input(b, 0, w) - zero)
         return np.stack(parts)
+
+    def maps(self, a: int, b: int, step: float = 1e-5) -> Array:
+        """Z_ab, (n, k times numbers of b, d_a), by moving the value of a: no formula for it."""
+        d, n = self.size(a), self.n
+        offsets = np.tile(step * np.concatenate([np.eye(d), -np.eye(d)]), (n, 1))
+        moved = self._run([np.repeat(v, 2 * d, axis=0) for v in self.values], a, a, offsets)
+        columns, read = [], [moved[e] for e in self.reads[b]]
+        for name in self.trains[b].values():
+            for unit in np.eye(self.model.weights[name].size):
+                w = dict(self.model.weights)
+                w[name] = w[name] + 1e-30j * unit.reshape(w[name].shape)
+                columns.append(apply(self.items[b], read, w).imag / 1e-30)
+        count = len(columns)
+        tiled = [np.concatenate([v] * count) for v in moved]
+        tiled[b] = tiled[b] + 1e-30j * np.concatenate(columns)
+        ends = self._run(tiled, b, a, np.tile(offsets, (count, 1)))[-1].imag / 1e-30
+        ends = ends.reshape(count, n, 2, d, -1)
+        change = (ends[:, :, 0] - ends[:, :, 1]) / (2 * step) * self.root[None, :, None, None]
+        return change.transpose(1, 3, 0, 2).reshape(n, -1, d)
+
+    def _run(self, values: list[Array], start: int, a: int, offsets: Array) -> list[Array]:
+        """All values behind `start`; that of a is moved."""
+        values = list(values)
+        if start == a:
+            values[a] = values[a] + offsets.reshape(values[a].shape) * (values[a].dtype != complex)
+        for t in range(start + 1, len(values)):
+            values[t] = apply(self.items[t], [values[e] for e in self.reads[t]], self.model.weights)
+            if t == a:
+                values[t] = values[t] + offsets.reshape(values[t].shape)
+        return values
 
     def overlap(self, b: int) -> int:
         """m^2."""
@@ -313,35 +344,73 @@ def table(model: Model, counts: Array, radius: float) -> Array:
     result = np.zeros((len(groups), len(groups)))
     row = {a: i for i, s in enumerate(groups) for a in s}
     eps = {a: eps0[a] + slack[a] * eta.get(reads[a][0], zero) for a in net.at}
-    for b in net.at:
-        for a in net.at:
-            entry, e = 0.0, reads[b][0]
-            if e in net.p[a] and slack[b]:
+    k = net.values[-1].shape[1]
+    for place, a in enumerate(net.at):
+        for b in net.at[place:]:
+            chosen = [c for c in curved if c in net.reached[a] & net.reached[b]]
+            turned, grown, bent, omega = zero, zero, zero, zero
+            for c in chosen:
+                ha, pa, hb, pb = (
+                    np.sqrt(sum(x[t][e] ** 2 for e in reads[c] if e in x[t]))
+                    for t in (a, b) for x in (hat, pi)
+                )  # fmt: skip
+                grown = grown + growth[c] * (ha + pa) * (hb + pb)
+                grown = grown + sizes[c] * (pa * hb + ha * pb + pa * pb)
+                bent = bent + sizes[c] * ha * hb
+            e = reads[b][0]
+            product = e in net.p[a] and slack[b] > 0
+            if product:
                 blocks, mixed = net.blocks(b), net.mixed(b)
                 alpha = each(lambda i, x=blocks: max(_unfolded(block) for block in x[i]))
-                first = m[b] * alpha * each(lambda i, a=a, e=e: op(net.p[a][e][i]))
-                seen = [
-                    np.einsum("kt,jte,ec->kjc", net.g[b][i], mixed[:, i], net.p[a][e][i])
-                    for i in range(n)
-                ]
-                second = each(lambda i, x=seen: op(x[i].reshape(-1, x[i].shape[2])))
-                omega = np.minimum(first, second)
-                omega += m[b] * (gamma[b] * (hat[a][e] + pi[a][e]) + alpha * pi[a][e])
-                entry = weighted(a, omega)
-                result[row[b], row[a]] += entry
-                result[row[a], row[b]] += entry
-            chosen = [c for c in curved if c in net.reached[a] & net.reached[b]]
-            if chosen and a <= b:
-                both = each(lambda i, a=a, b=b, s=chosen: union(a, s, i) * union(b, s, i))
-                for c in chosen:
-                    ha, pa, hb, pb = (
-                        np.sqrt(sum(x[t][e] ** 2 for e in reads[c] if e in x[t]))
-                        for t in (a, b) for x in (hat, pi)
-                    )  # fmt: skip
-                    both = both + growth[c] * (ha + pa) * (hb + pb)
-                    both = both + sizes[c] * (pa * hb + ha * pb + pa * pb)
-                entry = min(weighted(a, both * eps[b]), weighted(b, both * eps[a]))
-                result[row[a], row[b]] += entry
-                if a != b:
-                    result[row[b], row[a]] += entry
+                omega = m[b] * alpha * each(lambda i, a=a, e=e: op(net.p[a][e][i]))
+                if blocks.shape[4] > 1:
+                    seen = [
+                        np.einsum("kt,jte,ec->kjc", net.g[b][i], mixed[:, i], net.p[a][e][i])
+                        for i in range(n)
+                    ]
+                    second = each(lambda i, x=seen: op(x[i].reshape(-1, x[i].shape[2])))
+                    omega = np.minimum(omega, second)
+                turned = m[b] * (gamma[b] * (hat[a][e] + pi[a][e]) + alpha * pi[a][e])
+            if not product and not chosen:
+                continue
+            bounds = []
+            if k > 1:
+                bound = weighted(a, omega + turned) if product else 0.0
+                if chosen:
+                    both = each(lambda i, a=a, b=b, s=chosen: union(a, s, i) * union(b, s, i))
+                    both = both + grown
+                    bound += min(weighted(a, both * eps[b]), weighted(b, both * eps[a]))
+                bounds.append(bound)
+            ways = [(a, b)] if product or a == b else [(a, b), (b, a)]
+            for one, two in ways:
+                if k > 1 and k * net.size(one) * max(map(net.size, net.at)) > 2**16:
+                    continue
+                z = net.maps(one, two)
+                drift = eta.get(reads[two][0], zero)
+                change = turned + grown * eps[two] + bent * slack[two] * drift
+                if by_weight(net, one):
+                    rough = bent * eps0[two]
+                    if product:
+                        rough = rough + m[two] * alpha * hat[one][e]
+                    stack = [z[i] @ net.e[one][i] for i in range(n)]
+                    own = eta.get(reads[one][0], zero)
+                    spread = slack[one] * np.sqrt((rough**2 * own**2).sum())
+                    bounds.append(op(np.concatenate(stack)) + weighted(one, change) + spread)
+                else:
+                    bounds.append(weighted(one, each(lambda i, z=z: op(z[i])) + change))
+            result[row[a], row[b]] += min(bounds)
+            if a != b:
+                result[row[b], row[a]] += min(bounds)
     return result
+
+
+def by_weight(net: Dense, a: int) -> bool:
+    """Whether directions from a are those of its numbers."""
+    item, shape = net.items[a], net.values[a].shape[1:]
+    positions = {
+        "linear": lambda: np.prod(shape[:-1]),
+        "embedding": lambda: np.prod(shape[:-1]),
+        "convolution": lambda: np.prod(shape[1:]),
+    }.get(item["kind"], lambda: net.size(a) // net.model.weights[item["weight"]].size)()
+    few = net.e[a].shape[2] <= 4 * net.size(a)
+    return bool(net.values[-1].shape[1] == 1 and positions > 1 and few)

@@ -74,9 +74,9 @@ def _require_claims(certificate: Certificate, data: tuple[StoredArray, StoredArr
 
     doubts += _spectrum_doubts(net.kernel(), certificate.claims)
     if not doubts:
-        lipschitz = jacobian_lipschitz(net)
+        bounds = jacobian_lipschitz(net)
         for radius, beta in certificate.profile:
-            if not lipschitz.upper(radius) <= arb(beta):
+            if not any(bound.upper(radius) <= arb(beta) for bound in bounds):
                 doubts.append(f"jacobian_lipschitz_upper is not confirmed at radius {radius!r}")
     if doubts:
         raise Incomplete("; ".join(doubts))

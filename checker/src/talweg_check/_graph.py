@@ -171,12 +171,19 @@ class GraphNetwork(Network):
                 c.parts[group.start] = arb_mat(total.reshape(-1, total.shape[2]).tolist())
         return c.parts[group.start]
 
-    def tangents(self, a: int, part: slice, kept: Sequence[int]) -> dict[int, Balls]:
-        """P_{t,a} for some samples and the indices t to keep, (samples, d_a, *shape of t)."""
-        shape = self.kind(a).shape
-        count, size = len(self.values[0][part]), entries(shape)
-        unit = exact(np.eye(size)).reshape(1, size, *shape)
-        found = {a: np.broadcast_to(unit, (count, size, *shape))}
+    def tangents(
+        self, a: int, part: slice, kept: Sequence[int], seed: Balls = None
+    ) -> dict[int, Balls]:
+        """P_{t,a} x for some samples and the indices t to keep, (samples, columns, *shape of t).
+
+        The seed are the columns x, (samples, columns, *shape of a); None: those of the identity.
+        """
+        if seed is None:
+            shape = self.kind(a).shape
+            count, size = len(self.values[0][part]), entries(shape)
+            unit = exact(np.eye(size)).reshape(1, size, *shape)
+            seed = np.broadcast_to(unit, (count, size, *shape))
+        found = {a: seed}
         final = max(kept, default=a)
         readers = {e: t for t in sorted(self.reached[a]) for e in self.reads[t]}  # the last ones
         for t in sorted(self.reached[a] - {a}):

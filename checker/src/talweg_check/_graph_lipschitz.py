@@ -12,13 +12,16 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
 from flint import arb
 
 from talweg_check._arrays import Balls, full, norms_upper, root_upper
 from talweg_check._graph import GraphNetwork, zeros
-from talweg_check._graph_algebra import operator_norms_upper
+from talweg_check._graph_algebra import operator_norms_upper, smaller
 from talweg_check._graph_start import Start
 from talweg_check._linear_algebra import norm_upper
+
+Key = tuple[str, int, int]
 
 
 class GraphLipschitz:
@@ -80,6 +83,7 @@ class _OnBall:
 
     def __init__(self, base: GraphLipschitz, radius: arb) -> None:
         self.base, self.net, self.start = base, base.net, base.start
+        self.pairs = self.start.pairs
         self._forwards(radius)
         self._backwards()
         self.pi = {a: self._pi(a) for a in self.net.at}
@@ -131,17 +135,16 @@ class _OnBall:
 
     def table(self) -> Balls:
         """T: a row for each trained operation, or for all that share arrays."""
-        jobs: dict[int, list[tuple[Balls, tuple[int, ...]]]] = {a: [] for a in self.net.at}
-        for b, a in self.start.omega:
-            jobs[a].append((self._omega(b, a), (a, b, 0)))
+        jobs: dict[int, list[tuple[Balls, Key]]] = {a: [] for a in self.net.at}
         for place, a in enumerate(self.net.at):
             for b in self.net.at[place:]:
-                if self.start.both(a, b):
-                    weights = self._curvature(a, b)
-                    jobs[a].append((weights * self._size(b), (a, b, 1)))
-                    if a != b:
-                        jobs[b].append((weights * self._size(a), (a, b, 2)))
-        found: dict[tuple[int, ...], arb] = {}
+                self._first(a, b, jobs)
+                for one, two in self.pairs.maps(a, b):
+                    weights = self._change(one, two)
+                    if (one, two) in self.start.maps.by_value:
+                        weights = self.start.maps.by_value[one, two] + weights
+                    jobs[one].append((weights, ("map", one, two)))
+        found: dict[Key, arb] = {}
         for a, listed in jobs.items():
             norms = self.base.rows[a].norms_upper([weights for weights, _ in listed])
             for (weights, key), norm in zip(listed, norms, strict=True):
@@ -150,14 +153,65 @@ class _OnBall:
         table = full((len(rows), len(rows)), 0)
         for place, a in enumerate(self.net.at):
             for b in self.net.at[place:]:
-                entry = found.get((a, b, 0), arb(0))
-                if (a, b, 1) in found:
-                    entry = entry + found[a, b, 1].min(found.get((a, b, 2), found[a, b, 1]))
+                entry = self._entry(a, b, found)
                 one, two = (rows.index(self.base.row_of[t]) for t in (a, b))
                 table[one, two] += entry
                 if a != b:
                     table[two, one] += entry
         return table
+
+    def _first(self, a: int, b: int, jobs: dict[int, list[tuple[Balls, Key]]]) -> None:
+        """The products of norms that bound a pair, for several outputs."""
+        if self.net.outputs == 1:
+            return
+        if self.pairs.multiplied(a, b):
+            jobs[a].append((self.start.omega[b, a] + self._turned(b, a), ("product", a, b)))
+        if self.start.both(a, b):
+            weights = self._curvature(a, b)
+            jobs[a].append((weights * self._size(b), ("curvature", a, b)))
+            if a != b:
+                jobs[b].append((weights * self._size(a), ("curvature", b, a)))
+
+    def _entry(self, a: int, b: int, found: dict[Key, arb]) -> arb:
+        """The least bound of a pair, a not behind b."""
+        if not self.pairs.joined(a, b):
+            return arb(0)
+        bounds = []
+        for one, two in self.pairs.maps(a, b):
+            bound = found["map", one, two]
+            if (one, two) in self.start.maps.by_weight:
+                spread = self._rough(one, two)
+                bound = bound + self.start.maps.by_weight[one, two] + self._drift(one, spread)
+            bounds.append(bound)
+        if self.net.outputs > 1:
+            curved = [found[key] for key in (("curvature", a, b), ("curvature", b, a)) if key in found]
+            least = curved[0].min(curved[-1]) if curved else arb(0)
+            bounds.append(least + found.get(("product", a, b), arb(0)))
+        return arb(smaller.reduce(np.array(bounds, dtype=object)))
+
+    def _change(self, a: int, b: int) -> Balls:
+        """By how much Z_ab of one sample may change."""
+        change = self._growth(a, b) * self._size(b)
+        e = self.net.reads[b][0]
+        if e in self.eta:
+            change = change + self._bent(a, b) * self.net.parametric(b).slack * self.eta[e]
+        return change + self._turned(b, a) if self.pairs.multiplied(a, b) else change
+
+    def _bent(self, a: int, b: int) -> Balls:
+        """A rough bound of the curvature at w0: sum of q hat_a hat_b."""
+        total = zeros(self.net.samples)
+        for c in self.start.both(a, b):
+            total = total + self.start.sizes[c] * self._at(c, a)[0] * self._at(c, b)[0]
+        return total
+
+    def _rough(self, a: int, b: int) -> Balls:
+        """A rough bound of the norm of Z_ab at w0."""
+        kind = self.net.parametric(b)
+        size = self._bent(a, b) * self.net.states[b][0]
+        if self.pairs.multiplied(a, b):
+            reach = self.start.alpha[b] * self.base.hat[a][self.net.reads[b][0]]
+            size = size + arb(kind.overlap).sqrt() * reach
+        return size
 
     def _size(self, a: int) -> Balls:
         """epsilon_a(R)."""
@@ -172,18 +226,22 @@ class _OnBall:
             return arb(0)
         return arb(self.net.parametric(a).slack * norms_upper(weights * self.eta[e], 0))
 
-    def _omega(self, b: int, a: int) -> Balls:
-        """omega + m (gamma_b (hat + pi) + alpha_b pi)."""
+    def _turned(self, b: int, a: int) -> Balls:
+        """m (gamma_b (hat + pi) + alpha_b pi), what the product term gains."""
         e = self.net.reads[b][0]
         pi, hat = self.pi[a][e], self.base.hat[a][e]
         more = self.gamma[b] * (hat + pi) + self.start.alpha[b] * pi
-        return self.start.omega[b, a] + arb(self.net.parametric(b).overlap).sqrt() * more
+        return arb(self.net.parametric(b).overlap).sqrt() * more
 
     def _curvature(self, a: int, b: int) -> Balls:
         """nu_a nu_b on the ball."""
         chosen = self.start.both(a, b)
-        total = self.start.nu[a, chosen] * self.start.nu[b, chosen]
-        for c in chosen:
+        return self.start.nu[a, chosen] * self.start.nu[b, chosen] + self._growth(a, b)
+
+    def _growth(self, a: int, b: int) -> Balls:
+        """What the curvature of a pair gains."""
+        total = zeros(self.net.samples)
+        for c in self.start.both(a, b):
             (hat_a, pi_a), (hat_b, pi_b) = self._at(c, a), self._at(c, b)
             crossed = pi_a * hat_b + hat_a * pi_b + pi_a * pi_b
             grown = self.growth[c] * (hat_a + pi_a) * (hat_b + pi_b)

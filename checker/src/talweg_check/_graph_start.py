@@ -14,38 +14,41 @@ from flint import arb
 from talweg_check._arrays import Balls, approx, exact, full, matmul, root_upper
 from talweg_check._graph import GraphNetwork, bounded
 from talweg_check._graph_algebra import factor, operator_norms_upper, products, smaller
+from talweg_check._graph_forms import Forms
 from talweg_check._graph_norms import block, union_norm_upper
+from talweg_check._graph_pairs import Chosen, Pairs
 from talweg_check._linear_algebra import norm_upper
-from talweg_check.kinds._kind import Curved, State, entries
+from talweg_check.kinds._kind import State, entries
 from talweg_check.kinds._parametric import Parametric
 
 CHUNK = 2_000_000  # entries of propagators that are held at once
-Chosen = frozenset[int]
 
 
 class Start:
     """At w0: `omega` by (b, a), for products; `nu` by (a, S), for curvature; each (n,).
 
-    `weighted`: trained operations whose weight multiplies something that moves; `curved`:
-    operations with a second derivative on what moves. `forms` and `alpha` belong to them.
+    They are for several outputs, with one the maps of `maps` are enough. `forms` and `sizes` belong
+    to the curved operations, `alpha` to those with a trained weight.
     """
 
     def __init__(self, net: GraphNetwork) -> None:
         self.net = net
-        self.weighted = [
-            b
-            for b in net.at
-            if net.parametric(b).trains["weight"]
-            and net.parametric(b).overlap
-            and net.reads[b][0] in net.moves
-        ]
-        self.curved = [
-            c for c in sorted(net.moves)
-            if net.kind(c).curved and all(e in net.moves for e in net.reads[c])
-        ]  # fmt: skip
+        self.pairs = pairs = Pairs(net)
+        self.weighted, self.curved, self.kind, self.both = (
+            pairs.weighted, pairs.curved, pairs.kind, pairs.both,
+        )  # fmt: skip
         self.forms = {c: self.kind(c).form(net.states[c], net.g[c]) for c in self.curved}
         self.sizes = {c: self.kind(c).size(net.states[c], self.forms[c]) for c in self.curved}
         self.alpha = {b: net.parametric(b).sensitivities(net.g[b]) for b in self.weighted}
+        self.omega: dict[tuple[int, int], Balls] = {}
+        self.nu: dict[tuple[int, Chosen], Balls] = {}
+        if net.outputs > 1:
+            self._first_bound()
+        self.maps = Forms(net, pairs)
+
+    def _first_bound(self) -> None:
+        """omega and nu."""
+        net = self.net
         self.coupling = {b: net.parametric(b).coupling(net.g[b]) for b in self.weighted}
         self.kept = sorted(
             {net.reads[b][0] for b in self.weighted}
@@ -74,17 +77,6 @@ class Start:
         reached = self.net.reached[a]
         kept = sum(entries(self.net.graph.shape(e)) for e in self.kept if e in reached)
         return kept + max(entries(self.net.kind(t).shape) + self.net.kind(t).work for t in reached)
-
-    def kind(self, c: int) -> Curved:
-        """The operation with an index, which is curved."""
-        found = self.net.kinds[c]
-        if not isinstance(found, Curved):
-            raise TypeError("the operation has no second derivative")
-        return found
-
-    def both(self, a: int, b: int) -> Chosen:
-        """S: the curved operations reached from both."""
-        return frozenset(self.net.reached[a] & self.net.reached[b] & set(self.curved))
 
     def _measure(self, part: slice) -> None:
         """The norms for some samples."""

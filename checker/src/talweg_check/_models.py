@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from flint import arb
 from numpy.typing import NDArray
 
-from talweg_check._arrays import exact
+from talweg_check._chain import Chain, ChainLipschitz
 from talweg_check._file import StoredArray
 from talweg_check._grammar import Certificate
 from talweg_check._graph import GraphNetwork
 from talweg_check._graph_lipschitz import GraphLipschitz
 from talweg_check._lipschitz import JacobianLipschitz
-from talweg_check._network import Network, stages_of
+from talweg_check._network import Network
 
 Numbers = NDArray[np.float64]
+
+
+class Bound(Protocol):
+    """A Lipschitz constant of the scaled Jacobian on balls around w0."""
+
+    def upper(self, radius: float) -> arb:
+        """A number not below it."""
+        ...
 
 
 def stored_numbers(
@@ -39,9 +48,15 @@ def network(
     frame = certificate.loss.frame
     if certificate.graph is not None:
         return GraphNetwork(certificate.graph, values, inputs, counts, frame)
-    return Network(stages_of(certificate.operations, values), exact(inputs), counts, frame)
+    return Chain(certificate.operations, values, inputs, counts, frame)
 
 
-def jacobian_lipschitz(net: Network) -> JacobianLipschitz | GraphLipschitz:
-    """The bound that belongs to it."""
-    return GraphLipschitz(net) if isinstance(net, GraphNetwork) else JacobianLipschitz(net)
+def jacobian_lipschitz(net: Network) -> list[Bound]:
+    """The bounds that belong to it; one that confirms a claim is enough."""
+    if isinstance(net, GraphNetwork):
+        return [GraphLipschitz(net)]
+    by_units = JacobianLipschitz(net)
+    bounds: list[Bound] = [by_units]
+    if isinstance(net, Chain) and net.gains_from_graph:
+        bounds.append(ChainLipschitz(net, by_units))
+    return bounds

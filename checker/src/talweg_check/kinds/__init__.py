@@ -8,9 +8,10 @@ from talweg_check.kinds.averages import AveragePool, Mean
 from talweg_check.kinds.convolution import Convolution
 from talweg_check.kinds.embedding import Embedding
 from talweg_check.kinds.linear import Linear
+from talweg_check.kinds.matrix_product import MatrixProduct
 from talweg_check.kinds.normalize import Normalize
 from talweg_check.kinds.pointwise import Elementwise, Scale
-from talweg_check.kinds.products import MatrixProduct, Product
+from talweg_check.kinds.products import Product
 from talweg_check.kinds.softmax import Softmax
 from talweg_check.kinds.sums import Concatenate, Sum
 from talweg_check.kinds.views import Permute, Reshape, Slice

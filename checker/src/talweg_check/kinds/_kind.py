@@ -94,6 +94,10 @@ class Curved(Kind):
         """q, (n,)."""
         raise NotImplementedError
 
+    def bend(self, state: State, g: Balls, tangents: Sequence[Balls]) -> list[Balls]:
+        """Q[x, .] of each row of G by slot, (n, k, columns, *shape of the slot); None: zero."""
+        raise NotImplementedError
+
     def growth(self, state: State, form: State, gamma: Balls, ball: Balls) -> Balls:
         """By how much Q grows on the ball, where G moves by gamma, (n,)."""
         raise NotImplementedError

@@ -85,12 +85,16 @@ class Parametric(Kind):
         return arb(self.overlap).sqrt() * int(self.trains["weight"])
 
     def rows(self, x: Balls) -> Rows:
-        """What the trained parameters multiply: the patches and 1."""
+        """Norms of what the trained parameters multiply."""
+        return Rows(self.extended(x))
+
+    def extended(self, x: Balls) -> Balls:
+        """What the trained parameters multiply, the patches and 1: (m, groups, positions, c)."""
         q = self.patches(x)
         parts = [q] if self.trains["weight"] else []
         if self.trains.get("bias"):
             parts.append(full((*q.shape[:3], 1), 1))
-        return Rows(np.concatenate(parts, axis=3))
+        return np.concatenate(parts, axis=3)
 
     def remembered(self, x: Balls) -> State:
         """The norms of the rows of each sample, where anything trains."""
@@ -117,13 +121,13 @@ class Parametric(Kind):
     def coupling(self, g: Balls) -> tuple[Balls, Balls] | None:
         """L (n, groups, r, positions) and d (n,) with Gamma_g <= L^T L + d; None: no use.
 
-        Gamma_{g,pp'} = sum_{o,j} G[o,g,j,p] G[o,g,j,p']. With one position and one group it is
-        |G|_F^2, and alpha, the operator norm, is as good.
+        Gamma_{g,pp'} = sum_{o,j} G[o,g,j,p] G[o,g,j,p']. With one position it is |G_g|_F^2, and
+        alpha, an operator norm, takes its place.
         """
         blocks = np.moveaxis(self.unfolded(g), 2, 1)  # (n, groups, k, o, P)
         n, groups, _, _, positions = blocks.shape
         flat = blocks.reshape(n, groups, -1, positions)
-        if groups == positions == 1:
+        if positions == 1:
             return None
         if flat.shape[2] <= positions:
             return flat, full(n, 0)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from flint import arb
 
-from talweg_check._arrays import Balls, approx, full
+from talweg_check._arrays import Balls, approx, exact, full
 from talweg_check._verdict import Invalid
 from talweg_check.kinds._kind import Shape, State, entries
 from talweg_check.kinds._parametric import Parametric
@@ -48,6 +48,15 @@ class Embedding(Parametric):
     def stretch(self) -> arb:
         """0: its input does not move."""
         return arb(0)
+
+    def patches(self, x: Balls) -> Balls:
+        """Unit vectors."""
+        places = np.array(self.places(x), dtype=int)
+        return exact((places[:, None, :, None] == np.arange(self.choices)).astype(int))
+
+    def unfolded(self, g: Balls) -> Balls:
+        """As in a linear layer: the entries of the input are the positions."""
+        return np.swapaxes(g.reshape(*g.shape[:2], 1, -1, self.wide), 3, 4)
 
     def rows(self, x: Balls) -> Rows:
         """Unit vectors."""

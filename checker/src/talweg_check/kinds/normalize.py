@@ -102,6 +102,17 @@ class Normalize(Curved):
         rows = self._centred(self._rows(x, 2)) * form[0][:, None, :, None]
         return rows.reshape(*x.shape[:2], -1)
 
+    def bend(self, state: State, g: Balls, tangents: Sequence[Balls]) -> list[Balls]:
+        """-(g <y, x> + y (<g, x> - 3 <g, y> <y, x> / d) + x <g, y>) / (sigma^2 d), centred."""
+        y, sigma = state[0][:, None, None], state[1][:, None, None]
+        g = (self._centred(self._rows(g, 2)))[:, :, None] / (-self.count * sigma * sigma)
+        x = self._centred(self._rows(tangents[0], 2))[:, None]
+        along_g, along_x, both = (
+            (one * two).sum(axis=-1, keepdims=True) for one, two in ((g, y), (y, x), (g, x))
+        )
+        result = g * along_x + y * (both - 3 * along_g * along_x / self.count) + x * along_g
+        return [result.reshape(*result.shape[:3], *self.shape)]
+
     def size(self, state: State, form: State) -> Balls:
         """4 |G| / (sigma^2 sqrt d)."""
         return 4 * form[1] / (state[2] * state[2] * arb(self.count).sqrt())

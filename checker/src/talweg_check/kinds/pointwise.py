@@ -75,6 +75,11 @@ class Elementwise(Curved):
         (x,) = tangents
         return (root_upper(form[1])[:, None] * x).reshape(*x.shape[:2], -1)
 
+    def bend(self, state: State, g: Balls, tangents: Sequence[Balls]) -> list[Balls]:
+        """g phi'' x."""
+        (x,) = tangents
+        return [(state[2][:, None] * g)[:, :, None] * x[:, None]]
+
     def size(self, state: State, form: State) -> Balls:
         """max s_j."""
         return _most(form[1])

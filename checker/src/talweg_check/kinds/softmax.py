@@ -82,6 +82,12 @@ class Softmax(Curved):
         centred = self._centred(state[0][:, None], x)
         return (form[0][:, None] * centred).reshape(*x.shape[:2], -1)
 
+    def bend(self, state: State, g: Balls, tangents: Sequence[Balls]) -> list[Balls]:
+        """w - s sum w, w_j = s_j (g_j - <s, g>) (x_j - <s, x>)."""
+        s = state[0][:, None]
+        weights = (s * self._centred(s, g))[:, :, None] * self._centred(s, tangents[0])[:, None]
+        return [weights - s[:, None] * weights.sum(axis=-1, keepdims=True)]
+
     def size(self, state: State, form: State) -> Balls:
         """0.7072 |G|."""
         return SECOND * form[1]
