@@ -10,9 +10,9 @@ from flint import arb
 from numpy.typing import NDArray
 
 from talweg_check._arrays import exact
+from talweg_check._chain import Chain, ChainLipschitz
 from talweg_check._file import StoredArray
 from talweg_check._grammar import Certificate
-from talweg_check._chain import Chain, ChainLipschitz
 from talweg_check._graph import GraphNetwork
 from talweg_check._graph_lipschitz import GraphLipschitz
 from talweg_check._lipschitz import JacobianLipschitz
