@@ -216,6 +216,31 @@ def test_curvature_at_the_start(name: str, spread: float) -> None:
         assert abs(kernel.T @ tensor[i]).max() < 1e-5
 
 
+@pytest.mark.parametrize("absent", [False, True])
+@pytest.mark.parametrize("name", CURVED)
+def test_what_bends_the_cotangents(name: str, absent: bool) -> None:
+    """Q(e_o)[x, .] for tangents of all slots, or of the last one only."""
+    at = Alone(name, 6)
+    kind = at.kind
+    assert isinstance(kind, Curved)
+    tangents = [at.rng.normal(size=(SAMPLES, 3, *shape)) for shape in at.shapes]
+    given: list[Any] = [exact(x) for x in tangents]
+    if absent and len(tangents) > 1:
+        given[0], tangents[0] = None, np.zeros_like(tangents[0])
+    found = kind.bend(at.state, exact(at.g), given)
+    flat = np.concatenate([x.reshape(SAMPLES, 3, -1) for x in tangents], axis=2)
+    wanted = np.einsum("ikab,ima->ikmb", _form(at, at.second(at.values), at.g), flat)
+    start = 0
+    for slot, shape in enumerate(at.shapes):
+        size = int(np.prod(shape))
+        part = wanted[..., start : start + size].reshape(SAMPLES, 2, 3, *shape)
+        start += size
+        if found[slot] is None:
+            assert abs(part).max() < 1e-6
+        else:
+            np.testing.assert_allclose(approx(found[slot]), part, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("size", [1e-2, 0.2, 1.0])
 @pytest.mark.parametrize("name", CURVED)
 def test_curvature_on_the_ball(name: str, size: float) -> None:

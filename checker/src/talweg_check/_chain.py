@@ -47,9 +47,7 @@ class Chain(Network):
     def gains_from_graph(self) -> bool:
         """Whether B6 may be sharper at a moderate cost: one output, more than two layers."""
         width = max(z.shape[1] for z in self.z[1:])
-        return (
-            self.outputs == 1 and len(self.trained) > 2 and self.samples * width * width <= MOST
-        )
+        return self.outputs == 1 and len(self.trained) > 2 and self.samples * width * width <= MOST
 
     def as_graph(self) -> GraphNetwork:
         """The same network."""

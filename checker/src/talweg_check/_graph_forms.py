@@ -11,6 +11,7 @@ with patches q and rows h. Columns of a sample are tangents x; Z itself is never
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 from flint import arb, ctx
@@ -70,7 +71,8 @@ class Forms:
             for b in ends:
                 norms = []
                 for i in range(part.start, part.stop):
-                    x, change = pushed.get(net.reads[b][0]), changes.get(b)
+                    x: Balls = pushed.get(net.reads[b][0])
+                    change: Balls = changes.get(b)
                     gram = self._gram(
                         b, i, columns,
                         x[i - first].reshape(columns, -1) if pairs.multiplied(a, b) else None,
@@ -97,7 +99,7 @@ class Forms:
         found: dict[int, Balls] = {}
         for t in range(net.last, 0, -1):
             state = tuple(array[part] for array in net.states[t])
-            bends: list[Balls] = [None for _ in net.reads[t]]
+            bends: list[Any] = [None for _ in net.reads[t]]
             if t in bent:
                 tangents = [pushed.get(e) for e in net.reads[t]]
                 bends = self.pairs.kind(t).bend(state, net.g[t][part], tangents)
@@ -213,7 +215,7 @@ class Forms:
     def _on_weights(self, a: int, i: int, gram: Balls) -> Balls:
         """E_a^T N E_a for one group of weights: row by row h^T N h."""
         order, rows = self._order(a)[0], self._rows(a, np.s_[i : i + 1])[0, 0]
-        o, positions = order.shape
+        positions = order.shape[1]
         ordered = gram[np.ix_(order.ravel(), order.ravel())]
         for _ in range(2):  # from one side, and from the other
             flat = matmul(ordered.reshape(-1, positions), rows)

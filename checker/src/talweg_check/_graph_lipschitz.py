@@ -3,21 +3,15 @@
 For unit u, delta, v and w in the ball, u^T D^2F(w)[delta, v] is bounded, per pair of trained
 operations, by T_ab |delta_a| |v_b|; then beta = |T|_2, where operations that share a trained array
 have one row together. A number attached to a sample is an array (n,).
-
-On the ball: eta_t >= |v_t - v_t0|, delta_t >= |D_t - D_t0| for each slot, gamma_t >= |G_t - G_t0|,
-hat_ta >= |P_ta0|, pi_ta >= |P_ta - P_ta0|; D_t0 is at most `stretch`.
 """
 
 from __future__ import annotations
 
-from functools import cache
-
-import numpy as np
 from flint import arb
 
-from talweg_check._arrays import Balls, full, norms_upper, root_upper
+from talweg_check._arrays import Balls, full, norms_upper
 from talweg_check._graph import GraphNetwork, zeros
-from talweg_check._graph_algebra import operator_norms_upper, smaller
+from talweg_check._graph_ball import Moved, Sizes
 from talweg_check._graph_start import Start
 from talweg_check._linear_algebra import norm_upper
 
@@ -28,38 +22,15 @@ class GraphLipschitz:
     """beta(R) for one graph; what belongs to w0 is computed once and kept."""
 
     def __init__(self, net: GraphNetwork) -> None:
-        self.net, self.start = net, Start(net)
-        self.order = sorted(net.moves)
+        self.net, self.start, self.sizes = net, Start(net), Sizes(net)
         self.rows = {
             a: net.parametric(a).rows(net.values[net.reads[a][0]]) for a in net.at
         }  # fmt: skip
-        self.g_norm = cache(self._g_norm)
-        self.stretch = {
-            t: net.kind(t).stretches(net.states[t])
-            if any(e in net.moves for e in net.reads[t])
-            else []
-            for t in self.order
-        }
-        self.hat = {a: self._hat(a) for a in net.at}
         self.row_of = _rows_of_table(net)
 
     def upper(self, radius: float) -> arb:
         """A number not below beta(radius)."""
         return _OnBall(self, arb(radius)).beta()
-
-    def _g_norm(self, t: int) -> Balls:
-        g = self.net.g[t]
-        return operator_norms_upper(g.reshape(*g.shape[:2], -1))
-
-    def _hat(self, a: int) -> dict[int, Balls]:
-        hat = {a: full(self.net.samples, 1)}
-        for t in self.order:
-            if t > a and t in self.net.reached[a]:
-                hat[t] = zeros(self.net.samples)
-                for slot, e in enumerate(self.net.reads[t]):
-                    if e in hat:
-                        hat[t] = hat[t] + self.stretch[t][slot] * hat[e]
-        return hat
 
 
 def _rows_of_table(net: GraphNetwork) -> dict[int, int]:
@@ -78,56 +49,12 @@ def _rows_of_table(net: GraphNetwork) -> dict[int, int]:
     return rows
 
 
-class _OnBall:
-    """The quantities that hold on B(w0, R)."""
+class _OnBall(Moved):
+    """The table on B(w0, R)."""
 
     def __init__(self, base: GraphLipschitz, radius: arb) -> None:
-        self.base, self.net, self.start = base, base.net, base.start
-        self.pairs = self.start.pairs
-        self._forwards(radius)
-        self._backwards()
-        self.pi = {a: self._pi(a) for a in self.net.at}
-        self.growth = {
-            c: self.start.kind(c).growth(
-                self.net.states[c], self.start.forms[c], self.gamma[c], self.ball[c]
-            )
-            for c in self.start.curved
-        }
-
-    def _forwards(self, radius: arb) -> None:
-        """eta and delta, and what the curved operations keep of the ball."""
-        nothing = zeros(self.net.samples)
-        self.eta: dict[int, Balls] = {}
-        self.delta: dict[int, list[Balls]] = {}
-        self.ball: dict[int, Balls] = {}
-        for t in self.base.order:
-            etas = [self.eta.get(e, nothing) for e in self.net.reads[t]]
-            found = self.net.kind(t).drift(self.net.states[t], etas, radius)
-            self.eta[t], self.delta[t], self.ball[t] = found
-
-    def _backwards(self) -> None:
-        """gamma, from the output."""
-        self.gamma = {t: zeros(self.net.samples) for t in self.base.order}
-        for t in reversed(self.base.order):
-            for slot, e in enumerate(self.net.reads[t]):
-                if e in self.gamma:
-                    delta = self.delta[t][slot]
-                    reach = self.base.stretch[t][slot] + delta
-                    self.gamma[e] = self.gamma[e] + self.gamma[t] * reach
-                    if not all(entry == 0 for entry in delta):
-                        self.gamma[e] = self.gamma[e] + self.base.g_norm(t) * delta
-
-    def _pi(self, a: int) -> dict[int, Balls]:
-        hat, pi = self.base.hat[a], {a: zeros(self.net.samples)}
-        for t in hat:
-            if t > a:
-                pi[t] = zeros(self.net.samples)
-                for slot, e in enumerate(self.net.reads[t]):
-                    if e in hat:
-                        delta = self.delta[t][slot]
-                        reach = self.base.stretch[t][slot] + delta
-                        pi[t] = pi[t] + reach * pi[e] + delta * hat[e]
-        return pi
+        super().__init__(base.start, base.sizes, radius)
+        self.base = base
 
     def beta(self) -> arb:
         """|T|_2."""
@@ -184,10 +111,13 @@ class _OnBall:
                 bound = bound + self.start.maps.by_weight[one, two] + self._drift(one, spread)
             bounds.append(bound)
         if self.net.outputs > 1:
-            curved = [found[key] for key in (("curvature", a, b), ("curvature", b, a)) if key in found]
-            least = curved[0].min(curved[-1]) if curved else arb(0)
-            bounds.append(least + found.get(("product", a, b), arb(0)))
-        return arb(smaller.reduce(np.array(bounds, dtype=object)))
+            curved = found.get(("curvature", a, b), arb(0))
+            curved = curved.min(found.get(("curvature", b, a), curved))
+            bounds.append(curved + found.get(("product", a, b), arb(0)))
+        least = bounds[0]
+        for bound in bounds[1:]:
+            least = least.min(bound)
+        return least
 
     def _change(self, a: int, b: int) -> Balls:
         """By how much Z_ab of one sample may change."""
@@ -209,15 +139,9 @@ class _OnBall:
         kind = self.net.parametric(b)
         size = self._bent(a, b) * self.net.states[b][0]
         if self.pairs.multiplied(a, b):
-            reach = self.start.alpha[b] * self.base.hat[a][self.net.reads[b][0]]
+            reach = self.start.alpha[b] * self.sizes.hat[a][self.net.reads[b][0]]
             size = size + arb(kind.overlap).sqrt() * reach
         return size
-
-    def _size(self, a: int) -> Balls:
-        """epsilon_a(R)."""
-        e = self.net.reads[a][0]
-        size: Balls = self.net.states[a][0]
-        return size + self.net.parametric(a).slack * self.eta[e] if e in self.eta else size
 
     def _drift(self, a: int, weights: Balls) -> arb:
         """What the change of the rows adds: t^W m (sum_i omega_i^2 eta_i^2)^(1/2)."""
@@ -229,7 +153,7 @@ class _OnBall:
     def _turned(self, b: int, a: int) -> Balls:
         """m (gamma_b (hat + pi) + alpha_b pi), what the product term gains."""
         e = self.net.reads[b][0]
-        pi, hat = self.pi[a][e], self.base.hat[a][e]
+        pi, hat = self.pi[a][e], self.sizes.hat[a][e]
         more = self.gamma[b] * (hat + pi) + self.start.alpha[b] * pi
         return arb(self.net.parametric(b).overlap).sqrt() * more
 
@@ -247,11 +171,3 @@ class _OnBall:
             grown = self.growth[c] * (hat_a + pi_a) * (hat_b + pi_b)
             total = total + grown + self.start.sizes[c] * crossed
         return total
-
-    def _at(self, c: int, a: int) -> tuple[Balls, Balls]:
-        """hat and pi of all inputs of c together."""
-        parts = []
-        for numbers in (self.base.hat[a], self.pi[a]):
-            squares = [numbers[e] * numbers[e] for e in self.net.reads[c] if e in numbers]
-            parts.append(root_upper(sum(squares[1:], squares[0])))
-        return parts[0], parts[1]

@@ -12,7 +12,9 @@ Chosen = frozenset[int]
 
 
 class Pairs:
-    """`weighted`: trained operations whose weight multiplies something that moves; `curved`:
+    """Pairs of one graph.
+
+    `weighted`: trained operations whose weight multiplies something that moves; `curved`:
     operations with a second derivative on what moves.
     """
 
@@ -59,9 +61,8 @@ class Pairs:
     def formed(self, a: int) -> bool:
         """Whether maps from a are made. It is the outputs that count, whatever the directions."""
         sizes = {t: entries(self.net.kind(t).shape) for t in self.net.at}
-        return self.net.outputs == 1 or (
-            self.net.outputs * sizes[a] * max(sizes.values()) <= FORMED
-        )
+        most = self.net.outputs * sizes[a] * max(sizes.values())
+        return self.net.outputs == 1 or bool(most <= FORMED)
 
     def by_weight(self, a: int) -> bool:
         """Whether the directions of those maps are those of the trained numbers of a."""

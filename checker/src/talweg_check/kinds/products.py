@@ -51,13 +51,14 @@ class Bilinear(Curved):
 
     def bend(self, state: State, g: Balls, tangents: Sequence[Balls]) -> list[Balls]:
         """For x: G with y', for y: G with x'."""
-        return [
-            None if x is None else np.stack([self.paired(row, x, slot) for row in g.swapaxes(0, 1)], 1)
-            for slot, x in enumerate(reversed(tangents))
-        ]
+        found: list[Balls] = []
+        for slot, x in enumerate(reversed(tangents)):
+            rows = [] if x is None else [self.paired(g[:, o], x, slot) for o in range(g.shape[1])]
+            found.append(np.stack(rows, axis=1) if rows else None)
+        return found
 
     def paired(self, g: Balls, x: Balls, slot: int) -> Balls:
-        """The cotangent (n, *shape) of one slot, where the other one moves by x (n, columns, ...)."""
+        """The cotangents of one slot where the other moves by x, for one row of G."""
         raise NotImplementedError
 
     def growth(self, state: State, form: State, gamma: Balls, ball: Balls) -> Balls:
