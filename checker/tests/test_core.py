@@ -111,10 +111,7 @@ def test_nothing_of_talweg_or_torch_is_imported(path: Path) -> None:
 # Every number of the core beside -1, 0, 1 and 2, and why none of them is a tolerance: a hint may be
 # anything, precision and blocks decide width, time and memory, and the rest belongs to a formula.
 NUMBERS: dict[str, dict[float, str]] = {
-    "_check": {
-        10_000: "entries from which the answer is 'incomplete'",
-        500: "characters of a reason",
-    },
+    "_check": {500: "characters of a reason"},
     "_claims": {
         128: "bits; undecided asks for more",
         1024: "bits; undecided asks for more",

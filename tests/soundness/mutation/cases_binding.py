@@ -35,16 +35,16 @@ def sentences_bind(checker: Checker) -> None:
 @case
 def the_size_is_limited(checker: Checker) -> None:
     """Residual entries after merging: three rows of two outputs."""
-    limit = checker.check.ENTRIES_LIMIT
-    demand(limit == 10_000, "as the README says")
+    limits = checker.grades.ARB_LIMIT, checker.grades.FLOAT64_LIMIT
+    demand(limits == (10_000, 40_000), "as the guide says")
     try:
-        checker.check.ENTRIES_LIMIT = 6
+        checker.grades.ARB_LIMIT = 6
         judge(checker, PATHS["wide"], "valid", CONFIRMED, exact=True)
-        checker.check.ENTRIES_LIMIT = 5
-        words = "this checker takes at most 5 residual entries"
+        checker.grades.ARB_LIMIT = checker.grades.FLOAT64_LIMIT = 5
+        words = "the grade float64 of this checker takes at most 5 residual entries"
         judge(checker, PATHS["wide"], "incomplete", words, exact=True)
     finally:
-        checker.check.ENTRIES_LIMIT = limit
+        checker.grades.ARB_LIMIT, checker.grades.FLOAT64_LIMIT = limits
 
 
 @case
