@@ -28,6 +28,7 @@ class JacobianLipschitz64:
             lambda c: float(operator_norms_above(MidRad(self.stages[c].weight.mid[None]))[0])
         )
         self.theta_at_start = cache(lambda c: net.overlaps(c, np.zeros(net.samples)))
+        self._last: tuple[Slopes, Floats] | None = None  # of the radius before
         trained = net.trained
         self.pair = trained[0], trained[-1]
         adjacent = len(trained) == 2 and trained[1] == trained[0] + 1
@@ -41,9 +42,12 @@ class JacobianLipschitz64:
         a, b = self.pair
         change = at.eta[a - 1] * self.stages[a].trains_weight
         rows = WeightedRows(self.net.extended(a), change)
-        theta = self.net.overlaps(a, change) if change.any() else self.theta_at_start(a)
-        slopes = Slopes(above(at.g[b][:, None] * at.d1[a]), rows)
-        bends = Curvatures(at.s[a], at.hat[a], theta, rows)
+        moving = bool(change.any())
+        theta = self.net.overlaps(a, change) if moving else self.theta_at_start(a)
+        slopes, x = (None, None) if self._last is None else self._last
+        slopes = Slopes(above(at.g[b][:, None] * at.d1[a]), rows, None if moving else slopes)
+        bends = Curvatures(at.s[a], at.hat[a], theta, rows, x)
+        self._last = slopes, bends.x
         return largest_above(
             [slopes, bends], lambda s, t: above((t + np.sqrt(t * t + 4 * s * s)) / 2)
         )

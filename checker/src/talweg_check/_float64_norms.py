@@ -58,18 +58,19 @@ def largest_eigenvalues_above(grams: Floats, off: Floats) -> Floats:
 
 def operator_norms_above(matrices: MidRad) -> Floats:
     """Above the operator norms of (..., m, k) matrices: |A| <= |mid| + |rad|_F."""
-    mid = matrices.mid
-    if mid.shape[-2] == 1 or mid.shape[-1] == 1:
-        return frobenius_above(matrices.magnitude())
-    scale = _powers_of_two(mid)
-    scaled = mid / scale
-    turned = np.swapaxes(scaled, -1, -2)
-    grams = scaled @ turned if mid.shape[-2] <= mid.shape[-1] else turned @ scaled
-    grams = (grams + np.swapaxes(grams, -1, -2)) / 2  # the library need not keep it symmetric
-    inner, square = max(mid.shape[-2:]), frobenius_above(scaled)
-    off = above((gamma(inner + 2) * square + ETA) * square + inner * inner * ETA)
-    norms = np.sqrt(largest_eigenvalues_above(grams, off))
-    result: Floats = above(norms * scale[..., 0, 0])
+    scale = _powers_of_two(matrices.mid)
+    scaled = matrices.mid / scale
+    length = frobenius_above(scaled)
+    if min(scaled.shape[-2:]) == 1:
+        norms = length
+    else:
+        turned = np.swapaxes(scaled, -1, -2)
+        grams = scaled @ turned if scaled.shape[-2] <= scaled.shape[-1] else turned @ scaled
+        grams = (grams + np.swapaxes(grams, -1, -2)) / 2  # the library need not keep it symmetric
+        inner = max(scaled.shape[-2:])
+        off = above((gamma(inner + 2) * length + ETA) * length + inner * inner * ETA)
+        norms = np.sqrt(largest_eigenvalues_above(grams, off))
+    result: Floats = above(above(norms) * scale[..., 0, 0])
     if not matrices.is_exact:
         result = above(result + frobenius_above(matrices.radii))
     return result

@@ -16,9 +16,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from flint import arb, arb_mat
+from flint import arb, arb_mat, ctx
 
-from talweg_check._float64 import ETA, Floats, gamma
+from talweg_check._float64 import ETA, Floats, gamma, in_parallel, workers
 from talweg_check._verdict import Incomplete
 
 LARGE = 1100  # rows of the large product: enough for blocks, threads and recursions
@@ -29,13 +29,14 @@ def require_sound_arithmetic() -> None:
     tests = {
         "binary64 is not rounded to nearest in one step": _rounds,
         "subnormal numbers are flushed to zero": _keeps_subnormals,
+        "subnormal numbers are flushed to zero in threads": _keeps_subnormals_in_threads,
         "quotients or square roots are not within their bounds": _divides,
         "a sum is outside its bound": _adds,
         "a matrix product is outside its bound": _multiplies,
         "a large matrix product is outside its bound": _multiplies_at_large,
         "nextafter misses the neighbouring number": _steps,
     }
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), ctx.workprec(256):
         for failure, holds in tests.items():
             if not holds():
                 raise Incomplete(f"this machine's arithmetic cannot be used: {failure}")
@@ -44,6 +45,12 @@ def require_sound_arithmetic() -> None:
 def _repeated(*numbers: float) -> Floats:
     """Enough copies for vector instructions."""
     return np.repeat(np.array(numbers, dtype=np.float64), 37)
+
+
+def _product(left: Floats, right: Floats) -> Floats:
+    """The product under test."""
+    result: Floats = left @ right
+    return result
 
 
 def _rounds() -> bool:
@@ -73,9 +80,13 @@ def _keeps_subnormals() -> bool:
         and (normal / 2 * 2 == 2.0**-1022).all()
         and (normal * 1.5 - normal == 2.0**-1023).all()
         and (least.sum() == 37 * ETA)
-        and (rows @ rows.T == 16 * ETA).all()
-        and (rows @ np.full((16, 5), 2.0**-537) == 16 * ETA).all()
+        and (_product(rows, rows.T) == 16 * ETA).all()
+        and (_product(rows, np.full((16, 5), 2.0**-537)) == 16 * ETA).all()
     )
+
+
+def _keeps_subnormals_in_threads() -> bool:
+    return all(in_parallel(lambda _: _keeps_subnormals(), range(workers())))
 
 
 def _divides() -> bool:
@@ -113,15 +124,15 @@ def _multiplies() -> bool:
     a, b, exact = a * rows, b * columns, exact * rows * columns
     full = [_scattered(12 * 40, 53).reshape(12, 40).astype(np.float64) * sign for sign in (1, -1)]
     full[1][:, ::2] *= -(2.0**-7)
-    product = full[0] @ full[1].T
+    product = _product(full[0], full[1].T)
     near = arb_mat(full[0].tolist()) * arb_mat(full[1].T.tolist())
     size = arb_mat(np.abs(full[0]).tolist()) * arb_mat(np.abs(full[1].T).tolist())
     return bool(
-        (a @ b == exact).all()
-        and (b.T @ a.T == exact.T).all()
-        and (np.asfortranarray(a) @ b == exact).all()
-        and (a @ b[:, 5] == exact[:, 5]).all()
-        and (a[:1] @ b == exact[:1]).all()
+        (_product(a, b) == exact).all()
+        and (_product(b.T, a.T) == exact.T).all()
+        and (_product(np.asfortranarray(a), b) == exact).all()
+        and (_product(a, b[:, 5]) == exact[:, 5]).all()
+        and (_product(a[:1], b) == exact[:1]).all()
         and all(
             abs(arb(float(product[i, j])) - near[i, j]) <= arb(gamma(40)) * size[i, j]
             for i in range(12)
@@ -139,8 +150,8 @@ def _multiplies_at_large() -> bool:
     # Entries of 2^200 meet zeros only; sums with other blocks would swallow the rest.
     floats[0][:, mid], floats[1][mid] = 2.0**200, 0.0
     a[:, mid], b[mid] = 0, 0
-    product = floats[0] @ floats[1]
-    gram = floats[1] @ floats[1].T
+    product = _product(floats[0], floats[1])
+    gram = _product(floats[1], floats[1].T)
     bound = 2.0**53
     if not ((np.abs(product) < bound).all() and (np.abs(gram) < bound).all()):
         return False

@@ -21,17 +21,18 @@ from talweg_check._float64 import (
     MidRad,
     U,
     above,
+    gamma,
     in_parallel,
     norms_above,
     product_above,
 )
-from talweg_check._float64_norms import frobenius_above, operator_norms_above
+from talweg_check._float64_norms import largest_eigenvalues_above
 
 Units = NDArray[np.int64]  # their numbers
 
 FLOOR = 1e-9  # keeps the hint of the power iteration positive
 STEPS = 2  # products for all units
-SHARP_STEPS = 8  # products for those that matter
+SHARP_STEPS = 9  # products for those that matter: one more than the grade arb takes
 AT_ONCE = 32  # units
 
 
@@ -43,12 +44,18 @@ class WeightedRows:
         self.thick = above(change + (0.0 if rows.is_exact else norms_above(rows.radii, 1)))
 
     def norm(self, weights: Floats) -> float:
-        """Above the norm for one weighting w >= 0, (n,)."""
+        """Above the norm for one weighting w >= 0, (n,): |A|^2 = lambda_max of the smaller Gram."""
         scaled = weights[:, None] * self.rows  # each entry rounded once
-        norm = operator_norms_above(MidRad(scaled[None]))[0]
-        rounded = 2 * U * frobenius_above(scaled) + 2 * scaled.size * ETA
+        gram = scaled.T @ scaled if len(scaled) >= len(scaled.T) else scaled @ scaled.T
+        gram = (gram + gram.T) / 2  # the library need not keep it symmetric
+        inner, small = max(scaled.shape), len(gram)
+        # |A|_F^2 is the trace, whose rounding is that of the Gram matrix and of a sum.
+        square = above(gram.diagonal().sum() * (1 + 4 * gamma(inner + small)) + scaled.size * ETA)
+        off = above(gamma(inner + 2) * square + inner * small * ETA)
+        norm = np.sqrt(largest_eigenvalues_above(gram, off))
+        rounded = 2 * U * np.sqrt(square) + 2 * scaled.size * ETA
         moved = norms_above(above(weights * self.thick), 0)
-        return float(above(norm + rounded + moved))
+        return float(above(above(norm) + above(rounded) + moved))
 
     def norms_approx(self, weights: Floats) -> Floats:
         """Not above the norms of all weightings (n, m) but for rounding: a hint."""
@@ -61,11 +68,15 @@ class WeightedRows:
 class Curvatures:
     """tau_j for s (n, m) and hat (n,), Theta (n, n): the names of docs/theory/B3.md."""
 
-    def __init__(self, s: Floats, hat: Floats, theta: Floats, rows: WeightedRows) -> None:
+    def __init__(
+        self, s: Floats, hat: Floats, theta: Floats, rows: WeightedRows, hint: Floats | None
+    ) -> None:
         self.s, self.theta, self.rows, self.hat = s, theta, rows, hat
-        with np.errstate(all="ignore"):
-            common = _positive(theta @ s.mean(axis=1))
-            self.x = _positive(s * common[:, None])
+        if hint is None:
+            with np.errstate(all="ignore"):
+                common = _positive(theta @ s.mean(axis=1))
+                hint = _positive(s * common[:, None])
+        self.x = hint
         self.bounds = np.full(s.shape[1], np.inf)
         # Where the norm cannot be the smaller one it is not worth its time.
         self.floor = rows.norms_approx(above(s * hat[:, None]))
@@ -88,7 +99,11 @@ class Curvatures:
         return product_above(self.theta[start : start + CHUNK], right)
 
     def sharpen(self, units: Units) -> None:
-        """As sharp as it gets."""
+        """As sharp as it gets: from the same start as the grade arb, with as many steps.
+
+        The bound falls from step to step, but two starts are not comparable.
+        """
+        self.x[:, units] = 1.0
         self.improve(units, SHARP_STEPS)
         useful = units[~(self.bounds[units] <= self.floor[units])]
         norms = in_parallel(lambda j: self.rows.norm(above(self.s[:, j] * self.hat)), useful)
@@ -96,11 +111,15 @@ class Curvatures:
 
 
 class Slopes:
-    """sigma_j for weights (n, m)."""
+    """sigma_j for weights (n, m); `before`: those of a ball inside, with the same rows."""
 
-    def __init__(self, weights: Floats, rows: WeightedRows) -> None:
+    def __init__(self, weights: Floats, rows: WeightedRows, before: Slopes | None) -> None:
         self.weights, self.rows = weights, rows
         self.bounds = np.full(weights.shape[1], rows.norm(weights.max(axis=1)))
+        if before is not None:
+            # |diag(w') H| <= |diag(w) H| + |diag(max(w' - w, 0)) H| for all units at once.
+            more = above(np.maximum(weights - before.weights, 0.0).max(axis=1))
+            self.bounds = np.fmin(self.bounds, above(before.bounds + rows.norm(more)))
 
     def sharpen(self, units: Units) -> None:
         """As sharp as it gets."""
