@@ -14,9 +14,10 @@ from talweg_check import _float64_norms as norms
 from talweg_check import _float64_spectrum as spectrum
 from talweg_check._arrays import PRECISION, exact
 from talweg_check._float64 import MidRad
+from talweg_check._float64_check import spectrum_doubts
 from talweg_check._float64_network import Network64
 from talweg_check._float64_network import stages_of as stages64
-from talweg_check._float64_spectrum import Kernel64, spectrum_doubts
+from talweg_check._float64_spectrum import Kernel64
 from talweg_check._network import Network, stages_of
 
 CASES: dict[str, tuple[list[int], dict[str, Any]]] = {
@@ -72,6 +73,18 @@ def test_the_network_at_w0(name: str) -> None:
                 true = [np.linalg.norm(m.astype(float), 2) for m in matrices]
                 assert (found >= np.array(true) * (1 - 1e-15)).all()
                 assert (found <= np.array(true) * (1 + 1e-12)).all()
+
+
+def test_roots_of_multiplicities() -> None:
+    """G of a linear output is sqrt(m_i): the radius is zero for squares, and for nothing else."""
+    operations, weights = chain(np.random.default_rng(0), [2, 1], "tanh")
+    counts = np.arange(1, 200)
+    net = Network64(stages64(operations, weights), np.ones((len(counts), 2)), counts)
+    g = net.g[1]
+    assert g is not None
+    with ctx.workprec(300):
+        assert _encloses(g, np.array([arb(int(m)).sqrt() for m in counts], dtype=object))
+    assert g.radii.max() <= 1e-14
 
 
 @pytest.mark.parametrize("change", [0.0, 0.3])

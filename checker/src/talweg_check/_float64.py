@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Number = TypeVar("Number", float, Floats)
 
 U = 2.0**-53
 ETA = 2.0**-1074
@@ -37,7 +38,7 @@ def gamma(count: int) -> float:
     return float(np.nextafter(count * U / (1 - count * U), np.inf))
 
 
-def above(value: Floats) -> Floats:
+def above(value: Number) -> Number:
     """Above the real value of an expression of nonnegative floats with up to 64 roundings.
 
     Sums, products, quotients, square roots and maxima of nonnegative numbers: (1 + U)^64 < GROWTH,

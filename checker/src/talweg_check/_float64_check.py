@@ -14,10 +14,11 @@ from flint import arb
 from numpy.typing import NDArray
 
 from talweg_check._float64 import Floats
+from talweg_check._float64_largest import norm_is_at_most
 from talweg_check._float64_lipschitz import JacobianLipschitz64
 from talweg_check._float64_network import Network64, stages_of
 from talweg_check._float64_sentinel import require_sound_arithmetic
-from talweg_check._float64_spectrum import Kernel64, spectrum_doubts
+from talweg_check._float64_spectrum import Kernel64
 from talweg_check._grammar import Certificate
 from talweg_check._verdict import Incomplete, Invalid
 
@@ -70,6 +71,30 @@ def _residual_doubts(net: Network64, targets: Floats, claim: float) -> list[str]
     if stated < low:
         raise Invalid("disproved: residual_norm_upper is below the residual norm")
     return ["residual_norm_upper is not confirmed"]
+
+
+def spectrum_doubts(kernel: Kernel64, claims: Mapping[str, float]) -> list[str]:
+    """The claims about the eigenvalues of K that are not confirmed."""
+    least = arb(claims["sigma_min_lower"]) ** 2
+    most = arb(claims["jacobian_norm_upper"]) ** 2
+    doubts = [] if _is_at_least(kernel, least, 1.0) else ["sigma_min_lower is not confirmed"]
+    limit = float(np.nextafter(float(most.lower()), -np.inf))
+    if not (norm_is_at_most(kernel, limit) or _is_at_least(kernel, -most, -1.0)):
+        doubts.append("jacobian_norm_upper is not confirmed")
+    return doubts
+
+
+def _is_at_least(kernel: Kernel64, target: arb, sign: float) -> bool:
+    """Whether lambda_min(sign K) >= target, by shifts a little above it: as far as E costs."""
+    goal = float(target)
+    margin = 1e-6 * abs(goal)
+    for _ in range(3):
+        bound, cost = kernel.smallest_eigenvalue_lower(goal + margin, sign)
+        if arb(bound) >= target:
+            return True
+        # Without a factor the shift was too large, else too small for what E costs.
+        margin = 1e-4 * margin if cost == np.inf else max(2 * cost, margin / 2)
+    return False
 
 
 def _require_memory(samples: int, outputs: int, widths: list[int]) -> None:

@@ -77,7 +77,9 @@ class Network64:
     def _cotangents(self) -> None:
         n, k = self.samples, self.outputs
         root = np.sqrt(self.counts)
-        inexact = np.where(root * root == self.counts, 0.0, above(2.0**-52 * root))
+        # sqrt(14) is no float, although the square of the nearest one is rounded to 14.
+        square = (root == np.rint(root)) & (root * root == self.counts)
+        inexact = np.where(square, 0.0, above(2.0**-52 * root))
         gh = MidRad(np.eye(k)[None] * root[:, None, None], np.eye(k)[None] * inexact[:, None, None])
         empty = np.empty(0)
         depth = self.depth + 1

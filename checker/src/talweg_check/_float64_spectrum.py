@@ -13,10 +13,9 @@ diagonal are stored and formed; the matrices are symmetric, L has zeros above.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
-from flint import arb
 
 from talweg_check._float64 import (
     ETA,
@@ -89,6 +88,11 @@ class Kernel64:
         bound = float(np.nextafter(shift - defect, -np.inf))
         return (bound if bound == bound else -np.inf), defect
 
+    def tiles(self) -> Iterator[tuple[slice, list[slice]]]:
+        """Block columns, and the groups of rows from the diagonal on that lie in them."""
+        for column in self._columns():
+            yield column, self._groups(column.start)
+
     def _columns(self) -> Iterator[slice]:
         for left in range(0, self.size, self.step):
             yield np.s_[left : min(left + self.step, self.size)]
@@ -132,8 +136,7 @@ class Kernel64:
         shift is added to that, with one more such rounding.
         """
         rows_of, shifted = np.zeros(self.size), np.zeros(self.size)
-        tiles = [(rows, column) for column in self._columns()
-                 for rows in self._groups(column.start)]  # fmt: skip
+        tiles = [(rows, column) for column, groups in self.tiles() for rows in groups]
 
         def measure(tile: tuple[slice, slice]) -> tuple[Floats, Floats, Floats]:
             rows, column = tile
@@ -201,25 +204,3 @@ def _part(net: Network64, c: int, one: slice, two: slice) -> Floats:
             grams = np.repeat(grams, k, axis=axis) if k > 1 else grams
         result *= grams
     return result
-
-
-def spectrum_doubts(kernel: Kernel64, claims: Mapping[str, float]) -> list[str]:
-    """The claims about the eigenvalues of K that are not confirmed."""
-    return [
-        f"{name} is not confirmed"
-        for name, sign in (("sigma_min_lower", 1.0), ("jacobian_norm_upper", -1.0))
-        if not _confirmed(kernel, sign * arb(claims[name]) ** 2, sign)
-    ]
-
-
-def _confirmed(kernel: Kernel64, target: arb, sign: float) -> bool:
-    """Whether lambda_min(sign K) >= target, by shifts a little above it: as far as E costs."""
-    goal = float(target)
-    margin = 1e-6 * abs(goal)
-    for _ in range(3):
-        bound, cost = kernel.smallest_eigenvalue_lower(goal + margin, sign)
-        if arb(bound) >= target:
-            return True
-        # Without a factor the shift was too large, else too small for what E costs.
-        margin = 1e-4 * margin if cost == np.inf else max(2 * cost, margin / 2)
-    return False
