@@ -34,6 +34,9 @@ PROBLEMS = {
     "sin": lambda: make([5, 14, 1], "sin", goal=1e-6),
     "softplus": lambda: make([5, 12, 1], [("softplus", {"beta": 2.0, "threshold": 20.0})]),
     "F32": lambda: make([4, 10, 1], dtypes={"weights/0.weight": "F32"}),
+    "first layer only": lambda: make([6, 12, 1], frozen=("2.weight", "2.bias")),
+    "last layer only": lambda: make([6, 12, 1], frozen=("0.weight", "0.bias")),
+    "linear model": lambda: make([7, 1], samples=5),
     "wide inputs": lambda: make([20, 10, 1]),
 }
 

@@ -19,6 +19,7 @@ from talweg_check._float64_network import stages_of as stages64
 from talweg_check._float64_units import Curvatures, Slopes, WeightedRows, largest_above
 from talweg_check._lipschitz import JacobianLipschitz
 from talweg_check._network import Network, stages_of
+from talweg_check._verdict import Incomplete
 
 CASES: dict[str, tuple[list[int], Any, dict[str, Any]]] = {
     "two layers": ([3, 6, 1], "tanh", {}),
@@ -26,6 +27,12 @@ CASES: dict[str, tuple[list[int], Any, dict[str, Any]]] = {
     "no bias": ([3, 6, 1], "gelu", {"bias": False}),
     "scaled": ([3, 6, 2], "silu", {"scale": (3.0, 2.0)}),
     "wide inputs": ([9, 6, 1], "tanh", {}),
+    "first layer only": ([3, 6, 2], "tanh", {"frozen": ("2.weight", "2.bias")}),
+    "last layer only": ([3, 6, 2], "tanh", {"frozen": ("0.weight", "0.bias")}),
+    "last weight frozen": ([3, 6, 2], "silu", {"frozen": ("2.weight",)}),
+    "first bias only": ([3, 6, 2], "tanh", {"frozen": ("0.weight", "2.weight")}),
+    "one layer": ([3, 2], "tanh", {}),
+    "straight": ([3, 4, 2], "identity", {}),
     "first of three frozen": ([3, 4, 5, 2], "sin", {"frozen": ("0.weight", "0.bias")}),
     "last of three frozen and straight": ([3, 5, 4, 2], [("tanh", {}), ("identity", {})],
                                           {"frozen": ("4.weight", "4.bias")}),
@@ -165,3 +172,15 @@ def test_the_largest_is_found_and_no_smaller(monkeypatch: pytest.MonkeyPatch) ->
     assert 5 not in two.asked
     lost = Part([1.0, np.nan, 3.0], [1.0, np.nan, 2.0])
     assert not largest_above([lost], lambda x: x) <= 1e308
+
+
+@pytest.mark.parametrize(
+    ("widths", "frozen"),
+    [([3, 4, 5, 2], ()), ([3, 4, 5, 2], ("2.weight", "2.bias")),
+     ([3, 4, 5, 2], ("4.weight", "4.bias"))],
+)  # fmt: skip
+def test_other_chains_are_not_spoken_of(widths: list[int], frozen: tuple[str, ...]) -> None:
+    operations, weights = chain(np.random.default_rng(0), widths, "tanh", frozen=frozen)
+    net = Network64(stages64(operations, weights), np.ones((2, 3)), np.ones(2, dtype=int))
+    with pytest.raises(Incomplete, match="one hidden layer"):
+        JacobianLipschitz64(net)

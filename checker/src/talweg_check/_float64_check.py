@@ -53,9 +53,9 @@ def require_float64(
                         [len(stage.weight.mid) for stage in stages[1:]])  # fmt: skip
         net = Network64(stages, inputs, multiplicity)
         doubts = _residual_doubts(net, targets, certificate.claims["residual_norm_upper"])
+        lipschitz = JacobianLipschitz64(net)  # refuses what it cannot bound; the work comes later
         doubts += spectrum_doubts(Kernel64(net), certificate.claims)
         if not doubts:
-            lipschitz = JacobianLipschitz64(net)
             for radius, beta in certificate.profile:
                 if not lipschitz.upper(radius) <= beta:
                     doubts.append(f"jacobian_lipschitz_upper is not confirmed at radius {radius!r}")

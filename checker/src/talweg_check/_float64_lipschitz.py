@@ -1,8 +1,8 @@
 """B3 in binary64: a Lipschitz constant beta(R) of the scaled Jacobian on the ball B(w0, R).
 
 The page, the names and the order are those of `_lipschitz`; every number is a float that is not
-below the quantity. Two trained layers next to one another, nothing curved from the second on, are
-bounded unit by unit; other chains are not spoken of here.
+below the quantity. One trained layer, or two next to one another, with nothing curved behind the
+first, are bounded unit by unit; other chains are not spoken of here.
 """
 
 from __future__ import annotations
@@ -28,26 +28,33 @@ class JacobianLipschitz64:
             lambda c: float(operator_norms_above(MidRad(self.stages[c].weight.mid[None]))[0])
         )
         self.theta_at_start = cache(lambda c: net.overlaps(c, np.zeros(net.samples)))
-        self._last: tuple[Slopes, Floats] | None = None  # of the radius before
-        trained = net.trained
-        self.pair = trained[0], trained[-1]
-        adjacent = len(trained) == 2 and trained[1] == trained[0] + 1
-        straight = not any(stage.curved for stage in self.stages[trained[-1] :])
-        if not (adjacent and straight and self.stages[trained[1]].trains_weight):
+        self._last: tuple[Slopes | None, Floats] | None = None  # of the radius before
+        self.first, *rest = net.trained
+        if any(stage.curved for stage in self.stages[self.first + 1 :]) or rest not in (
+            [], [self.first + 1],
+        ):  # fmt: skip
             raise Incomplete("in binary64 only networks with one hidden layer are bounded")
+        self.pair = bool(rest) and self.stages[rest[0]].trains_weight
 
     def upper(self, radius: float) -> float:
         """A number not below beta(radius); inf or nan where nothing is shown."""
+        a = self.first
+        if not (self.stages[a].curved or self.pair):
+            return 0.0  # F is affine in what is trained
         at = _AtRadius(self, radius)
-        a, b = self.pair
         change = at.eta[a - 1] * self.stages[a].trains_weight
         rows = WeightedRows(self.net.extended(a), change)
         moving = bool(change.any())
         theta = self.net.overlaps(a, change) if moving else self.theta_at_start(a)
-        slopes, x = (None, None) if self._last is None else self._last
-        slopes = Slopes(above(at.g[b][:, None] * at.d1[a]), rows, None if moving else slopes)
+        before, x = (None, None) if self._last is None else self._last
         bends = Curvatures(at.s[a], at.hat[a], theta, rows, x)
+        slopes = None
+        if self.pair:
+            weights = above(at.g[a + 1][:, None] * at.d1[a])
+            slopes = Slopes(weights, rows, None if moving else before)
         self._last = slopes, bends.x
+        if slopes is None:
+            return largest_above([bends], lambda t: t)
         return largest_above(
             [slopes, bends], lambda s, t: above((t + np.sqrt(t * t + 4 * s * s)) / 2)
         )
