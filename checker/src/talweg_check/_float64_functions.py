@@ -12,18 +12,18 @@ per cell. Nothing here comes from the mathematical library of the machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Any
 
 import numpy as np
-from flint import arb, arb_series, ctx
+from flint import arb, arb_series
 from numpy.typing import NDArray
 
 from talweg_check._activations import Function
 from talweg_check._catalogue import function
 from talweg_check._float64 import Floats, MidRad, U, above, in_parallel, joined
+from talweg_check._float64_series import series_length, series_of
 from talweg_check._verdict import Incomplete
 
 ORDER = 9
@@ -32,7 +32,6 @@ FARTHEST = 2.0**40  # arguments beyond are nodes no more
 
 ENTRIES = 2**17  # at once: what a processor's cache holds
 
-Series = Any  # flint.arb_series
 _tables = Lock()  # they grow while they are read, and Arb's settings belong to the process
 
 
@@ -43,7 +42,7 @@ class Tabulated:
         numbers = operation.get("parameters", {})
         steepness = max(1.0, numbers.get("beta", 1.0))
         self.spacing = 2.0 ** -(8 + int(np.ceil(np.log2(steepness))))
-        self.series = _series_of(operation)
+        self.series = series_of(operation)
         self.ceiling = np.inf
         if "threshold" in numbers:  # beyond it PyTorch's softplus is another function
             quotient = (arb(numbers["threshold"]) / arb(numbers["beta"])).lower()
@@ -123,7 +122,7 @@ class Tabulated:
 
     def _row(self, cell: int) -> list[float]:
         """Coefficients of f, f', f''; then per polynomial its error and a bound of its slope."""
-        with _series_length(ORDER + 1):
+        with series_length(ORDER + 1):
             node = arb(cell) * arb(self.spacing)
             thin = self.series(arb_series([node, arb(1)], prec=ORDER + 1), cell > 0)
             around = arb_series([node + arb(0, 0.75 * self.spacing), arb(1)], prec=ORDER + 1)
@@ -159,16 +158,6 @@ def _horner_error(exact: Sequence[arb], rounded: Sequence[float], reach: arb) ->
 
 def _float_above(value: arb) -> float:
     return float(np.nextafter(float(value.upper()), np.inf))
-
-
-@contextmanager
-def _series_length(length: int) -> Iterator[None]:
-    """Power series of so many terms, then as before."""
-    before, ctx.cap = ctx.cap, length
-    try:
-        yield
-    finally:
-        ctx.cap = before
 
 
 def _turns(f: Function) -> list[tuple[float, float, list[float]]]:
@@ -235,48 +224,3 @@ def _groups(x: MidRad) -> list[slice]:
     """Rows that are handled at once."""
     step = max(ENTRIES // x.mid.shape[1], 1)
     return [np.s_[start : start + step] for start in range(0, len(x.mid), step)]
-
-
-def _series_of(operation: Mapping[str, Any]) -> Callable[[Series, bool], Series]:
-    """The power series of a function: of its argument, and whether that is positive."""
-    if operation["kind"] == "scale":
-        factor = arb(operation["numerator"]) / arb(operation["denominator"])
-        return lambda x, _: factor * x
-    numbers = {key: arb(value) for key, value in operation["parameters"].items()}
-    return lambda x, positive: _SERIES[operation["function"]](x, positive, **numbers)
-
-
-def _sigmoid(x: Series, positive: bool) -> Series:
-    """1 / (1 + e^-x), through whichever exponential is small."""
-    return 1 / (1 + (-x).exp()) if positive else 1 - 1 / (1 + x.exp())
-
-
-def _softplus(x: Series, positive: bool, beta: arb, threshold: arb) -> Series:
-    """log(1 + e^(beta x)) / beta, below the threshold."""
-    y = beta * x
-    return (y + (1 + (-y).exp()).log() if positive else (1 + y.exp()).log()) / beta
-
-
-def _smooth_leaky_relu(x: Series, positive: bool, slope: arb) -> Series:
-    """a x + (1 - a) (log(1 + e^x) - log 2)."""
-    rest = _softplus(x, positive, arb(1), arb(0)) - arb(2).log()
-    return slope * x + (1 - slope) * rest
-
-
-def _gelu_tanh(x: Series, positive: bool) -> Series:
-    """x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3))."""
-    inner = x + (arb(44715) / 1000000) * x * x * x
-    return x * _sigmoid(2 * (2 / arb.pi()).sqrt() * inner, positive)
-
-
-_SERIES: dict[str, Callable[..., Series]] = {
-    "tanh": lambda x, positive: 2 * _sigmoid(2 * x, positive) - 1,
-    "sigmoid": _sigmoid,
-    "silu": lambda x, positive: x * _sigmoid(x, positive),
-    "gelu": lambda x, _: x * (-x / arb(2).sqrt()).erfc() / 2,
-    "gelu_tanh": _gelu_tanh,
-    "sin": lambda x, _: x.sin(),
-    "identity": lambda x, _: x,
-    "softplus": _softplus,
-    "smooth_leaky_relu": _smooth_leaky_relu,
-}
