@@ -136,6 +136,17 @@ def test_matrix_products_of_subnormal_size() -> None:
     assert Fraction(float(product_above(a, b)[0, 0])) >= _exact_product(a, b)[0]
 
 
+def test_underflow_of_many_products() -> None:
+    """Five thousand products of 0.49 ETA are zero in binary64, their sum is not."""
+    a, b = np.full((1, 5000), 2.0**-537), np.full((5000, 1), 0.49 * 2.0**-537)
+    exact = 5000 * Fraction(2.0**-537) * Fraction(0.49 * 2.0**-537)
+    assert _contains(matmul(MidRad(a), MidRad(b)), [exact])
+    assert Fraction(float(product_above(a, b)[0, 0])) >= exact
+    values = np.full((1, 5000), 0.7 * 2.0**-537)
+    squares = 5000 * Fraction(0.7 * 2.0**-537) ** 2
+    assert Fraction(float(norms_above(values, 1)[0])) ** 2 >= squares
+
+
 @pytest.mark.parametrize("which", ["left", "right", "both"])
 def test_matrix_products_of_the_ends(which: str) -> None:
     rng = np.random.default_rng(4)
@@ -178,9 +189,15 @@ def test_norms_and_sums_are_above(scale: float) -> None:
 
 
 def test_sums_of_many_equal_numbers() -> None:
-    """One after the other they lose a full gamma of the sum."""
-    values = np.full((1, 30000), 1 / 3)
-    assert Fraction(float(sum_above(values, 1)[0])) >= 30000 * Fraction(1 / 3)
+    """Within a power of two each addition errs alike, so that the sum drifts away."""
+    for value in np.random.default_rng(8).random(12):
+        exact = 30000 * Fraction(float(value))
+        values = np.full((30000, 3), value)
+        assert all(Fraction(x) >= exact for x in sum_above(values, 0).tolist())
+        row = np.full((1, 30000), value)
+        for found in (product_above(row, np.ones((30000, 1))),
+                      product_above(np.ones((2, 30000)), values)):  # fmt: skip
+            assert all(Fraction(x) >= exact for x in found.ravel().tolist())
 
 
 def test_above_covers_a_long_expression() -> None:

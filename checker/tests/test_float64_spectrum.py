@@ -101,6 +101,67 @@ def test_overlaps(name: str, change: float) -> None:
         assert (found >= (rows @ rows.T) ** 2 * (1 - 1e-14)).all()
 
 
+@pytest.mark.parametrize("which", [0, 1])
+def test_radii_of_rows_enter_the_overlaps(which: int) -> None:
+    """Rows moved to the ends of their radii, alone and together."""
+    mine, _ = _networks("one output")
+    h = mine.h[1]
+    radii = np.full(h.mid.shape, 1e-3)
+    radii[which::2] = 0
+    mine.h[1] = MidRad(h.mid, radii)
+    found = mine.overlaps(2, np.zeros(len(COUNTS)))
+    for sign in (1, -1):
+        for other in (1, -1):
+            left = np.concatenate([h.mid + sign * radii * np.sign(h.mid), np.ones((7, 1))], 1)
+            right = np.concatenate([h.mid + other * radii * np.sign(h.mid), np.ones((7, 1))], 1)
+            assert (np.triu((left @ right.T) ** 2 - found) <= 0).all()
+            assert (np.tril((left @ right.T) ** 2 - found) <= 0).all()
+
+
+def test_overlaps_that_cancel() -> None:
+    """Nearly orthogonal rows: what rounding leaves is larger than their product."""
+    rng = np.random.default_rng(4)
+    operations, weights = chain(rng, [80, 1], "tanh", bias=False)
+    a, b = rng.normal(size=(2, 12, 40))
+    rows = np.concatenate([np.concatenate([a, b], 1),
+                           np.concatenate([b, -a * (1 + 2.0**-51)], 1)])  # fmt: skip
+    net = Network64(stages64(operations, weights), rows, np.ones(24, dtype=int))
+    found = net.overlaps(1, np.zeros(24))
+    exact_rows = [[Fraction(x) for x in row] for row in rows.tolist()]
+    for i in range(12):
+        inner = sum(x * y for x, y in zip(exact_rows[i], exact_rows[12 + i], strict=True))
+        assert Fraction(float(found[i, 12 + i])) >= inner**2
+        assert Fraction(float(found[12 + i, i])) >= inner**2
+
+
+@pytest.mark.parametrize("which", ["rows", "cotangents"])
+def test_rounding_of_long_products_enters_the_kernel(
+    which: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Equal numbers, whose sums drift: the error is near the bound, not far below it."""
+    monkeypatch.setattr(spectrum, "PANEL", 10**6)
+    inner, rng = 20000, np.random.default_rng(5)
+    values = rng.random(6)
+    if which == "rows":
+        operations, weights = chain(rng, [inner, 1], "tanh")
+        inputs = np.repeat(values[:, None], inner, axis=1)
+        exact_values = [Fraction(x) for x in values.tolist()]
+        true = [[inner * x * y + 1 for y in exact_values] for x in exact_values]
+    else:
+        frozen = ("2.weight", "2.bias")
+        operations, weights = chain(rng, [1, inner, 1], "identity", frozen=frozen)
+        weights["weights/2.weight"] = np.full((1, inner), values[0])
+        inputs = np.arange(6.0)[:, None]
+        square = inner * Fraction(values[0]) ** 2
+        true = [[square * (i * j + 1) for j in range(6)] for i in range(6)]
+    kernel = Kernel64(Network64(stages64(operations, weights), inputs, np.ones(6, dtype=int)))
+    for i in range(6):
+        entries = [kernel.blocks[max(i, j), min(i, j)] for j in range(6)]
+        off = sum(abs(Fraction(float(x)) - y) for x, y in zip(entries, true[i], strict=True))
+        assert Fraction(float(kernel.radius_rows[i])) >= off
+        assert off > 0
+
+
 @pytest.mark.parametrize("panel", [2, 256])
 @pytest.mark.parametrize("name", CASES)
 def test_the_radius_of_the_kernel(name: str, panel: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,6 +270,13 @@ def test_the_defect_is_above_the_exact_one(
         assert all(Fraction(x) >= y for x, y in zip(found.tolist(), wanted, strict=True))
         assert (found <= np.array([float(x) for x in wanted]) * 1.001
                 + 1e-13 * (np.abs(factor) @ np.abs(factor.T)).sum(axis=1)).all()  # fmt: skip
+
+
+def test_what_the_shift_swallows_is_counted() -> None:
+    """fl(x^2 - 1) + 1 is zero for a small x: the first rounding is lost from sight."""
+    factor = np.eye(3) * (1e-9 / 3)
+    found = _Given(np.eye(3), 512)._defect_rows(factor, 1.0, 1.0)
+    assert all(Fraction(x) >= Fraction(1e-9 / 3) ** 2 for x in found.tolist())
 
 
 def test_the_rounding_of_the_product_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
