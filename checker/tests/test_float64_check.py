@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from classifier import smoothed_draft
+from flint import arb
 from generator import Draft, make
 
 from talweg_check import _float64_check as float64
@@ -146,6 +147,26 @@ def test_a_wrong_factor_makes_it_incomplete(
     verdict, reason = _verdict(draft, tmp_path)
     assert verdict == "incomplete"
     assert "sigma_min_lower is not confirmed" in reason
+
+
+@pytest.mark.parametrize("bound", [np.nan, np.inf])
+def test_an_indeterminate_bound_confirms_nothing(
+    bound: float, draft: Draft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(float64.JacobianLipschitz64, "upper", lambda *_: bound)
+    verdict, reason = _verdict(draft, tmp_path)
+    assert verdict == "incomplete"
+    assert "jacobian_lipschitz_upper" in reason
+
+
+@pytest.mark.parametrize(("high", "found"), [(1 - 1e-6, "valid"), (1 + 1e-6, "incomplete")])
+def test_a_residual_is_confirmed_from_above(
+    high: float, found: str, draft: Draft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    square = draft.claims["residual_norm_upper"] ** 2
+    bounds = arb(square * 0.9), arb(square * high)
+    monkeypatch.setattr(float64.Network64, "squared_residual", lambda *_: bounds)
+    assert _verdict(draft, tmp_path)[0] == found
 
 
 @pytest.mark.parametrize("size", [1e-320, 1e-160, 1e160, 1e308])

@@ -85,6 +85,21 @@ def test_horner_errors_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not _meets(Tabulated(operation).at(MidRad(x), 2)[0], wanted[0])
 
 
+def test_horner_errors_of_every_step_add_up() -> None:
+    """With |t| near 1 those of the first steps are not small: a t^8, multiplied out."""
+    a, rng = 0.7, np.random.default_rng(6)
+    numbers = [0.0] * 8 + [a]
+    bound = functions._horner_error([*map(arb, numbers), arb(0)], numbers, arb(1))
+    worst = arb(0)
+    for t in rng.uniform(0.95, 1, 3000):
+        value = a
+        for _ in range(8):
+            value = value * float(t) + 0.0
+        worst = worst.max(abs(arb(value) - arb(a) * arb(float(t)) ** 8))
+    assert worst <= arb(bound)
+    assert arb(bound) <= 10 * worst
+
+
 def test_remainders_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three terms are too few for this cell; the remainder says so."""
     monkeypatch.setattr(functions, "ORDER", 3)

@@ -100,19 +100,41 @@ def test_no_hint_proves_a_false_limit(seed: int, monkeypatch: pytest.MonkeyPatch
             assert norm_is_at_most(kernel, 200)
 
 
-def test_each_part_of_the_bound_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hint that is silent about the largest eigenvalue: tau alone knows of it.
-
-    And one whose residual alone knows: D holds too small a value for the first vector.
-    """
+def test_what_the_vectors_do_not_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first vector is missing: tau alone knows of it. It is tilted: the residual alone does."""
     kernel = _kernel(DECAYING)
     values, vectors = np.linalg.eigh(kernel.blocks + np.tril(kernel.blocks, -1).T)
     v, d = vectors[:, ::-1].copy(), values[::-1].copy()
     monkeypatch.setattr(largest, "_hint", lambda _: (v[:, 1:7], d[1:7]))
     assert not norm_is_at_most(kernel, 99.0)
-    d[0] = 60.0
-    monkeypatch.setattr(largest, "_hint", lambda _: (v[:, :6], d[:6]))
-    assert not norm_is_at_most(kernel, 99.0)
+    share = 0.2
+    tilted = v[:, :6].copy()
+    tilted[:, 0] = np.sqrt(1 - share) * v[:, 0] + np.sqrt(share) * v[:, 9]
+    ritz = d[:6].copy()
+    ritz[0] = (1 - share) * d[0] + share * d[9]
+    monkeypatch.setattr(largest, "_hint", lambda _: (tilted, ritz))
+    for limit in (85.0, 92.0, 99.0, 99.99):
+        assert not norm_is_at_most(kernel, limit)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_rest_is_above_its_norm(seed: int) -> None:
+    """For vectors that are not orthonormal, and eigenvalues that are none."""
+    rng = np.random.default_rng(seed)
+    matrix = rng.normal(size=(12, 12))
+    matrix = matrix @ matrix.T
+    values, vectors = np.linalg.eigh(matrix)
+    v = vectors[:, -4:] + 10.0 ** rng.uniform(-6, -1) * rng.normal(size=(12, 4))
+    d = values[-4:] * (1 + 10.0 ** rng.uniform(-6, -1) * rng.normal(size=4))
+    t = np.linalg.norm(v.T @ v - np.eye(4), 2)
+    inner = np.linalg.norm(v.T @ (matrix @ v - v * d))
+    rest = np.linalg.norm(matrix - v * d @ v.T)
+    assert largest._rest_above(float(np.linalg.norm(matrix)), d, float(t), float(inner)) >= rest
+    stretched = 1.1 * vectors[:, -4:]  # K - V D V^T is negative there, and no smaller for it
+    core = np.linalg.norm(stretched.T @ (matrix @ stretched - stretched * values[-4:]))
+    rest = np.linalg.norm(matrix - stretched * values[-4:] @ stretched.T)
+    found = largest._rest_above(float(np.linalg.norm(matrix)), values[-4:], 0.21, float(core))
+    assert found >= rest
 
 
 def test_lapack_may_fail(monkeypatch: pytest.MonkeyPatch) -> None:

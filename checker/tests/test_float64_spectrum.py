@@ -69,10 +69,9 @@ def test_the_network_at_w0(name: str) -> None:
                    zip(mine.column_norms[c].ravel(), columns.ravel(), strict=True))  # fmt: skip
         assert _encloses(mine.extended(c), other.rows[c])
         if c > 1:
-            for found, matrices in ((mine.g_norm[c], other.g[c]), (mine.gh_norm[c], other.gh[c])):
-                true = [np.linalg.norm(m.astype(float), 2) for m in matrices]
-                assert (found >= np.array(true) * (1 - 1e-15)).all()
-                assert (found <= np.array(true) * (1 + 1e-12)).all()
+            true = np.array([np.linalg.norm(m.astype(float), 2) for m in other.g[c]])
+            assert (mine.g_norm[c] >= true * (1 - 1e-15)).all()
+            assert (mine.g_norm[c] <= true * (1 + 1e-12)).all()
 
 
 def test_roots_of_multiplicities() -> None:
@@ -87,14 +86,12 @@ def test_roots_of_multiplicities() -> None:
     assert g.radii.max() <= 1e-14
 
 
-@pytest.mark.parametrize("change", [0.0, 0.3])
 @pytest.mark.parametrize("name", CASES)
-def test_overlaps(name: str, change: float) -> None:
+def test_overlaps(name: str) -> None:
     mine, other = _networks(name)
-    moves = change * np.arange(len(COUNTS))
     for c in mine.trained:
-        found = mine.overlaps(c, moves * mine.stages[c].trains_weight)
-        wanted = other.squared_overlaps(c, exact(moves * mine.stages[c].trains_weight))
+        found = mine.overlaps(c)
+        wanted = other.squared_overlaps(c, exact(np.zeros(len(COUNTS))))
         assert (found >= wanted * (1 - 1e-7)).all()  # that bound was rounded up itself
         assert (found <= wanted * (1 + 1e-12) + 1e-12).all()
         rows = other.rows[c].astype(float)
@@ -109,7 +106,7 @@ def test_radii_of_rows_enter_the_overlaps(which: int) -> None:
     radii = np.full(h.mid.shape, 1e-3)
     radii[which::2] = 0
     mine.h[1] = MidRad(h.mid, radii)
-    found = mine.overlaps(2, np.zeros(len(COUNTS)))
+    found = mine.overlaps(2)
     for sign in (1, -1):
         for other in (1, -1):
             left = np.concatenate([h.mid + sign * radii * np.sign(h.mid), np.ones((7, 1))], 1)
@@ -126,7 +123,7 @@ def test_overlaps_that_cancel() -> None:
     rows = np.concatenate([np.concatenate([a, b], 1),
                            np.concatenate([b, -a * (1 + 2.0**-51)], 1)])  # fmt: skip
     net = Network64(stages64(operations, weights), rows, np.ones(24, dtype=int))
-    found = net.overlaps(1, np.zeros(24))
+    found = net.overlaps(1)
     exact_rows = [[Fraction(x) for x in row] for row in rows.tolist()]
     for i in range(12):
         inner = sum(x * y for x, y in zip(exact_rows[i], exact_rows[12 + i], strict=True))

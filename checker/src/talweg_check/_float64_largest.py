@@ -52,7 +52,7 @@ def norm_is_at_most(kernel: Kernel64, limit: float) -> bool:
 def _shown(kernel: Kernel64, limit: float, vectors: Floats, d: Floats) -> bool:
     size, count = vectors.shape
     frobenius, length = _frobenius(kernel), norm_above(vectors)
-    top, euclid = float(np.abs(d).max()), norm_above(d)
+    top = float(np.abs(d).max())
     dust = float(size) * size * ETA
 
     rest = times(kernel, vectors) - vectors * d
@@ -66,10 +66,7 @@ def _shown(kernel: Kernel64, limit: float, vectors: Floats, d: Floats) -> bool:
     inner = norm_above(vectors.T @ rest) + gamma(size) * length * norm_above(rest)
     inner = float(above(inner + length * norm_above(lost) + dust))
 
-    kept = float((d * d).sum()) * (1 - 2 * gamma(count + 8))
-    missing = max(float(above(frobenius * frobenius)) - kept, 0.0)
-    more = (4 * t + t * t) * euclid * euclid + 2 * euclid * inner
-    tau = float(above(np.sqrt(above(missing + more))))
+    tau = _rest_above(frobenius, d, t, inner)
     delta = float(above(t * top + inner))
 
     a = (limit - float(kernel.radius_rows.max())) * (1 - t) * BELOW
@@ -78,6 +75,15 @@ def _shown(kernel: Kernel64, limit: float, vectors: Floats, d: Floats) -> bool:
         return False
     needed = above((above(r * r / (gaps * BELOW))).sum() * (1 + 2 * gamma(count)))
     return bool(needed <= (a - tau) * BELOW)
+
+
+def _rest_above(frobenius: float, d: Floats, t: float, inner: float) -> float:
+    """Above |K - V D V^T|_F, for |K|_F, |S - I| and |V^T R|_F from above."""
+    euclid = norm_above(d)
+    kept = float((d * d).sum()) * (1 - 2 * gamma(len(d) + 8))
+    missing = max(float(above(frobenius * frobenius)) - kept, 0.0)
+    more = (4 * t + t * t) * euclid * euclid + 2 * euclid * inner
+    return float(above(np.sqrt(above(missing + more))))
 
 
 def _hint(kernel: Kernel64) -> tuple[Floats, Floats]:

@@ -47,7 +47,7 @@ class Network64:
     """The chain at w0 on the merged rows.
 
     Attributes, per stage: `z`, `h`, `d1` = psi'(z), each (n, d_l); `column_norms` >= |G^h_l e_j|,
-    (n, d_l); `g`, (n k, d_l), of trained stages only; `g_norm`, `gh_norm` >= |G_l|, |G^h_l|, (n,),
+    (n, d_l); `g`, (n k, d_l), of trained stages only; `g_norm` >= |G_l|, (n,),
     of the stages from the second on.
     """
 
@@ -85,13 +85,13 @@ class Network64:
         depth = self.depth + 1
         self.g: list[MidRad | None] = [None] * depth
         self.column_norms = [empty] * depth
-        self.g_norm, self.gh_norm = [empty] * depth, [empty] * depth
+        self.g_norm = [empty] * depth
         for c in range(self.depth, 0, -1):
             self.column_norms[c] = norms_above(gh.magnitude(), 1)
             d1 = self.d1[c]
             g = gh.times(MidRad(d1.mid[:, None, :], d1.radii[:, None, :]))
             if c > 1:
-                self.g_norm[c], self.gh_norm[c] = (operator_norms_above(x) for x in (g, gh))
+                self.g_norm[c] = operator_norms_above(g)
             flat = MidRad(g.mid.reshape(n * k, -1), g.radii.reshape(n * k, -1))
             if c in self.trained:
                 self.g[c] = flat
@@ -110,16 +110,12 @@ class Network64:
         sound = float(np.sqrt(np.square(weights * low).sum())) * (1 - 2 * gamma(low.size + 64))
         return arb(sound if sound > 2.0**-400 else 0.0) ** 2, arb(high) ** 2
 
-    def overlaps(self, c: int, change: Floats) -> Floats:
-        """(|<h, h'>| + e |h'| + |h| e' + e e')^2 from above, h a row of stage c, e = `change`.
-
-        The rows are the extended inputs of stage c: h_{c-1} where its weight trains, then 1 where
-        its bias does.
-        """
+    def overlaps(self, c: int) -> Floats:
+        """<h, h'>^2 from above, h a row of the extended inputs of stage c at w0."""
         stage, h, n = self.stages[c], self.h[c - 1], self.samples
         if not stage.trains_weight:
             return np.ones((n, n))
-        size, extended = self.sizes(c - 1), self.extended_norms(c)
+        size = self.sizes(c - 1)
         thick = np.zeros(n) if h.is_exact else norms_above(h.radii, 1)
         width = h.mid.shape[1]
         reach = above(thick + gamma(width + 2) * size)  # what radii and rounding may change
@@ -129,9 +125,6 @@ class Network64:
             one = np.s_[start : start + 256]
             inner = np.abs(h.mid[one] @ h.mid.T + float(stage.trains_bias))
             off = np.outer(reach[one], size) + np.outer(size[one], thick) + 2 * width * ETA
-            if change.any():
-                off += np.outer(change[one], extended + change)
-                off += np.outer(extended[one], change)
             total = inner * (1 + 4 * U) + off
             result[one] = above(total * total)
 

@@ -37,11 +37,11 @@ AT_ONCE = 32  # units
 
 
 class WeightedRows:
-    """|diag(w) rows| on the ball: rows (n, c) at w0, the i-th of which moves by `change_i`."""
+    """|diag(w) rows| for rows (n, c)."""
 
-    def __init__(self, rows: MidRad, change: Floats) -> None:
+    def __init__(self, rows: MidRad) -> None:
         self.rows = rows.mid
-        self.thick = above(change + (0.0 if rows.is_exact else norms_above(rows.radii, 1)))
+        self.thick = norms_above(rows.radii, 1)
 
     def norm(self, weights: Floats) -> float:
         """Above the norm for one weighting w >= 0, (n,): |A|^2 = lambda_max of the smaller Gram."""
