@@ -130,6 +130,14 @@ def test_the_rest_is_above_its_norm(seed: int) -> None:
     inner = np.linalg.norm(v.T @ (matrix @ v - v * d))
     rest = np.linalg.norm(matrix - v * d @ v.T)
     assert largest._rest_above(float(np.linalg.norm(matrix)), d, float(t), float(inner)) >= rest
+    matrix = (
+        vectors[:, -4:] * values[-4:] @ vectors[:, -4:].T
+    )  # nothing is left but what D is off by
+    core = np.linalg.norm(0.5 * values[-4:])
+    found = largest._rest_above(
+        float(np.linalg.norm(matrix)), 1.5 * values[-4:], 1e-14, float(core)
+    )
+    assert found >= core * (1 - 1e-14)
     stretched = 1.1 * vectors[:, -4:]  # K - V D V^T is negative there, and no smaller for it
     core = np.linalg.norm(stretched.T @ (matrix @ stretched - stretched * values[-4:]))
     rest = np.linalg.norm(matrix - stretched * values[-4:] @ stretched.T)
