@@ -8,8 +8,10 @@ from talweg_check._file import StoredArray, digest
 from talweg_check._grammar import Certificate
 from talweg_check._verdict import Incomplete, Invalid
 
+Data = tuple[StoredArray, StoredArray] | None  # inputs and targets, where the file leaves them out
 
-def bound(certificate: Certificate, data: tuple[StoredArray, StoredArray] | None) -> Certificate:
+
+def bound(certificate: Certificate, data: Data) -> Certificate:
     """The certificate with its data: `data` = (inputs, targets) where they are given, else its own.
 
     Raises Invalid unless each array has the stated hash, Incomplete where there are no data.

@@ -100,7 +100,8 @@ def one_object(checker: Checker) -> None:
         found, out, err = call(checker, _paths[name], "--json")
         record = json.loads(out)
         demand((found, err, out.count("\n")) == (code, "", 1), out)
-        demand(sorted(record) == ["claim", "reason", "seconds", "verdict"], out)
+        demand(sorted(record) == ["claim", "grade", "reason", "seconds", "verdict"], out)
+        demand(record["grade"] == (None if code else "arb"), out)
         known = checker.check.check(_paths[name])
         demand((record["verdict"], record["reason"], record["claim"])
                == (verdict, known.reason, known.claim), out)  # fmt: skip
