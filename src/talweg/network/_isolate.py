@@ -48,6 +48,26 @@ def random_state_kept() -> Iterator[RandomUse]:
             torch.cuda.set_rng_state(state, device)
 
 
+@contextmanager
+def left_as_found(model: nn.Module) -> Iterator[RandomUse]:
+    """Put back the attributes of the modules and the random state, also after an error.
+
+    An activation that ``forward`` keeps as an attribute does not outlive the block; what it does
+    inside a list or dictionary of its own does.
+    """
+    before = [(module, dict(vars(module))) for module in model.modules()]
+    try:
+        with random_state_kept() as use:
+            yield use
+    finally:
+        for module, attributes in before:
+            values = vars(module)
+            same = values.keys() == attributes.keys()
+            if not same or any(values[name] is not attributes[name] for name in attributes):
+                values.clear()
+                values.update(attributes)
+
+
 def _cuda_in_use() -> bool:
     initialized: Any = torch.cuda.is_initialized
     return torch.cuda.is_available() and bool(initialized())
