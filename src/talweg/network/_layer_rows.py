@@ -21,6 +21,10 @@ from torch import Tensor
 from talweg.network._recorded_calls import Call, NotRecorded, Window
 
 
+# Bytes of patches made at a time: such that they stay in the second cache.
+PATCH_BYTES = 2**20
+
+
 @dataclass(frozen=True)
 class Axis:
     """Where the samples run in a tensor: dimension `dim`, each sample with `repeats` entries."""
@@ -107,12 +111,14 @@ class Matrix:
 
     def features(self, inputs: Tensor, samples: int) -> Tensor:
         """H, ``(n, groups, c, positions)``; the tokens ``(n, positions)`` of an embedding."""
+        return self._features(self._source.first(inputs, samples))
+
+    def _features(self, inputs: Tensor) -> Tensor:
         if self.call.kind == "conv":
             return patches(inputs, self.call.options)
-        first = self._source.first(inputs, samples)
         if self.call.kind == "embedding":
-            return first.reshape(samples, -1)
-        return first.reshape(samples, 1, self.positions, self.inputs).transpose(2, 3)
+            return inputs.reshape(len(inputs), -1)
+        return inputs.reshape(len(inputs), 1, self.positions, self.inputs).transpose(2, 3)
 
     def cotangents(self, gradient: Tensor, samples: int) -> Tensor:
         """G, ``(k, n, groups, o, positions)``, from gradients ``(k, *shape)``."""
@@ -125,22 +131,49 @@ class Matrix:
             len(gradient), samples, 1, self.positions, self.outputs
         ).transpose(3, 4)  # fmt: skip
 
-    def weight_rows(self, H: Tensor, G: Tensor) -> Tensor:
-        """``(k, n, groups * o * c)``: one row per output and sample, ordered as the weight."""
-        k, n = G.shape[:2]
+    def write_weight_rows(self, inputs: Tensor, gradients: list[Tensor], out: Tensor) -> None:
+        """Rows of the weight, ``(k, n, groups * o * c)``, into `out`.
+
+        Args:
+            inputs: What the call saw.
+            gradients: ``(k', *shape)`` of consecutive outputs, k in all.
+            out: ``(k, n, ...)`` with the entries of the weight last.
+        """
+        n = out.shape[1]
         if self.call.kind == "embedding":
-            vocabulary, padding = self.call.options
-            rows = G.new_zeros(k, n, vocabulary, self.outputs)
-            index = H[None, :, :, None].expand(k, n, self.positions, self.outputs)
-            rows.scatter_add_(2, index, G[:, :, 0].transpose(2, 3))
-            if padding is not None:
-                rows[:, :, padding] = 0
-            return rows.flatten(2)
-        rows = G.new_empty(k, n * self.groups, self.outputs, H.shape[2])
-        columns = H.flatten(0, 1).transpose(1, 2)  # (n groups, positions, c)
-        for q in range(k):  # H is shared by the outputs: no copy of it is made
-            torch.bmm(G[q].flatten(0, 1), columns, out=rows[q])
-        return rows.view(k, n, -1)
+            return self._write_token_rows(inputs, gradients, out)
+        first = self._source.first(inputs, n)
+        cotangents = [self.cotangents(g, n) for g in gradients]
+        # Patches of a few samples at a time, shared by all outputs while they are in the cache.
+        each = self.groups * self.inputs * self.positions * first.element_size()
+        step = n if self.positions == 1 else max(1, PATCH_BYTES // each)
+        for start in range(0, n, step):
+            stop = min(start + step, n)
+            H = self._features(first[start:stop])
+            columns = H.flatten(0, 1).transpose(1, 2)  # (n groups, positions, c)
+            o = 0
+            for G in cotangents:
+                for one in G[:, start:stop]:
+                    target, left = out[o, start:stop], one.flatten(0, 1)
+                    o += 1
+                    if target.is_contiguous():
+                        shape = len(left), self.outputs, H.shape[2]
+                        torch.bmm(left, columns, out=target.view(shape))
+                    else:
+                        target.copy_(torch.bmm(left, columns).view(target.shape))
+        return None
+
+    def _write_token_rows(self, inputs: Tensor, gradients: list[Tensor], out: Tensor) -> None:
+        n = out.shape[1]
+        tokens = self.features(inputs, n)
+        vocabulary, padding = self.call.options
+        rows = out.new_zeros(*out.shape[:2], vocabulary, self.outputs)
+        G = torch.cat([self.cotangents(g, n)[:, :, 0].transpose(2, 3) for g in gradients])
+        index = tokens[None, :, :, None].expand(G.shape)
+        rows.scatter_add_(2, index, G)
+        if padding is not None:
+            rows[:, :, padding] = 0
+        out.copy_(rows.flatten(2))
 
     def bias_rows(self, G: Tensor) -> Tensor:
         """``(k, n, groups * o)``."""

@@ -21,20 +21,26 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 from torch.func import functional_call
 
-from talweg._errors import InputError
 from talweg.network._kernel_sum import SCRATCH, FullSum, Products, TraceSum
 from talweg.network._layer_plan import Item, Layer, Use, plan
 from talweg.network._layer_rows import Axis, Matrix, Scale, axis_of
 from talweg.network._recorded_calls import Call, NotRecorded, Recorder
 from talweg.network._sample_jacobian import Reduction, SampleFunction
 
-_PROBES = 3
+# Bytes of the gradients of one backward pass, and of those of the outputs held together: chosen for
+# the second and third cache of the machines measured.
+PASS_BYTES = 2**21
+GROUP_BYTES = 2**24
+
+# Rows (samples times outputs) of a backward pass: fewer samples take several outputs at once.
+ROWS, ROWS_CONV = 512, 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +68,18 @@ class Recording:
         self.leaves = {name: p.detach().requires_grad_() for name, p in function.parameters.items()}
         n = len(X)
         self.probes = sorted({0, n // 2, n - 1})
-        self._alone = [self.forward(X[i : i + 1].clone()) for i in self.probes]
+        kept = 0
+
+        def count(tensor: Tensor) -> Tensor:
+            nonlocal kept
+            kept += tensor.numel() * tensor.element_size() if not tensor.is_leaf else 0
+            return tensor
+
+        # Not around a pass that is differentiated: hooks switch off autograd's own check that no
+        # tensor it kept was overwritten.
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            self._alone = [self.forward(X[i : i + 1].clone()) for i in self.probes]
+        self.bytes_kept = kept // len(self.probes)
         first = self._alone[0]
         self.outputs, self.last = first.values.shape[1], first.last
         probe = X[self.probes].clone()
@@ -85,7 +102,7 @@ class Recording:
             self.layers.append(kind(call, *axes, len(probe)))
         self.check_values(joint, list(range(len(probe))))
         self._check_gradients(joint, probe)
-        self.bytes_kept = self._bytes_kept(X[:1])
+        self.has_windows = any(call.kind == "conv" for call in first.calls)
         self.numbers_per_sample = sum(math.prod(call.shape) for call in first.calls)
 
     def forward(self, data: Tensor) -> Pass:
@@ -106,21 +123,6 @@ class Recording:
             if call.weight is not None and call.inputs._version != call.version:
                 raise NotRecorded("a recorded input was overwritten later")
         return Pass(values.reshape(len(data), -1), recorder.calls, last)
-
-    def _bytes_kept(self, sample: Tensor) -> int:
-        """Bytes that autograd keeps of one sample."""
-        kept = 0
-
-        def count(tensor: Tensor) -> Tensor:
-            nonlocal kept
-            kept += tensor.numel() * tensor.element_size() if not tensor.is_leaf else 0
-            return tensor
-
-        # Not around a pass that is differentiated: hooks switch off autograd's own check that no
-        # tensor it kept was overwritten.
-        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-            self.forward(sample.clone())
-        return kept
 
     def _check_same(self, other: Pass) -> None:
         first = self._alone[0]
@@ -212,9 +214,56 @@ class Recording:
             for use in uses[name]:
                 cotangent = cotangents[use.call]
                 if cotangent is not None:
-                    found += self.rows(joint, use, cotangent[None], None).sum((0, 1))
+                    rows = torch.zeros(1, n, len(found)).to(found)
+                    self.write_rows(joint, use, [cotangent[None]], rows)
+                    found += rows.sum((0, 1))
             expected = torch.zeros_like(found) if autograd is None else autograd.flatten()
             _require_equal(found, expected, f"{name} is used in a way that was not recorded")
+
+    @property
+    def samples_at_once(self) -> int:
+        """Samples of one pass through the model: their gradients should stay in the cache."""
+        size = self.function.dtype.itemsize * self.numbers_per_sample
+        return max(8, PASS_BYTES // size)
+
+    def outputs_together(self, samples: int) -> int:
+        """Outputs whose gradients are held at once, so that they share patches of the inputs."""
+        size = self.function.dtype.itemsize * self.numbers_per_sample * samples
+        return max(1, GROUP_BYTES // size)
+
+    def cotangents(
+        self, values: Tensor, edges: list[Any], start: int, stop: int
+    ) -> list[list[Tensor | None]]:
+        """Gradients of outputs `start` to `stop`, summed over the samples.
+
+        Returns:
+            For consecutive outputs, one or several at a time: per edge ``(outputs, *shape)``, or
+            None where none of them reaches it.
+        """
+        n, k = values.shape
+        together = max(1, (ROWS_CONV if self.has_windows else ROWS) // n)
+        found: list[list[Tensor | None]] = []
+        while start < stop:
+            count = min(together, stop - start)
+            # One-hot rows (count, 1, k), the same for every sample.
+            ones = torch.zeros(count, 1, k, dtype=values.dtype, device=values.device)
+            ones[:, 0, start : start + count].fill_diagonal_(1.0)
+            rows = ones.expand(-1, n, -1)
+            try:
+                gradients = torch.autograd.grad(
+                    values, edges, rows if count > 1 else rows[0],
+                    retain_graph=True, allow_unused=True, is_grads_batched=count > 1,
+                )  # fmt: skip
+            except (RuntimeError, ValueError, NotImplementedError):
+                if count == 1:
+                    raise
+                together = 1  # an operation without a batching rule: one output after the other
+                continue
+            if count == 1:
+                gradients = tuple(None if g is None else g[None] for g in gradients)
+            found.append(list(gradients))
+            start += count
+        return found
 
     def features(self, whole: Pass, number: int) -> Tensor:
         """H of a matrix layer."""
@@ -223,17 +272,30 @@ class Recording:
             raise RuntimeError("unreachable: only matrix layers have features")
         return layer.features(whole.calls[number].inputs, len(whole.values))
 
-    def rows(self, whole: Pass, use: Use, gradient: Tensor, H: Tensor | None) -> Tensor:
-        """``(k, n, entries of the parameter)`` from gradients ``(k, *shape)`` of one call."""
+    def write_rows(self, whole: Pass, use: Use, gradients: list[Tensor], out: Tensor) -> None:
+        """``(k, n, entries of the parameter)`` into `out`.
+
+        Args:
+            whole: The pass.
+            use: Which call, and as what.
+            gradients: ``(k', *shape)`` of the call's output for consecutive outputs, k in all.
+            out: Where to write.
+        """
         layer, n = self.layers[use.call], len(whole.values)
-        if isinstance(layer, Scale):
-            if use.role == "bias":
-                return layer.bias_rows(gradient, n)
-            return layer.weight_rows(whole.calls[use.call].inputs, gradient, n)
-        G = layer.cotangents(gradient, n)
-        if use.role == "bias":
-            return layer.bias_rows(G)
-        return layer.weight_rows(self.features(whole, use.call) if H is None else H, G)
+        inputs = whole.calls[use.call].inputs
+        if isinstance(layer, Matrix) and use.role == "weight":
+            layer.write_weight_rows(inputs, gradients, out)
+            return
+        o = 0
+        for gradient in gradients:
+            if isinstance(layer, Matrix):
+                rows = layer.bias_rows(layer.cotangents(gradient, n))
+            elif use.role == "bias":
+                rows = layer.bias_rows(gradient, n)
+            else:
+                rows = layer.weight_rows(inputs, gradient, n)
+            out[o : o + len(rows)] = rows
+            o += len(rows)
 
 
 def _without(shape: torch.Size, axis: Axis, samples: int) -> tuple[int, ...]:
@@ -270,70 +332,78 @@ class Block:
     ) -> None:  # fmt: skip
         self.samples, self.outputs = samples, outputs
         self.n, self.k = samples.stop - samples.start, outputs.stop - outputs.start
+        self.features: dict[int, Tensor] = {}
+        self.parts: list[Tensor] = [torch.empty(0)] * len(items)
+        self._recording, self._items, self._trace = recording, items, trace
+        for start in range(samples.start, samples.stop, recording.samples_at_once):
+            stop = min(start + recording.samples_at_once, samples.stop)
+            self._fill(X, slice(start, stop))
+
+    def _fill(self, X: Tensor, samples: slice) -> None:
+        """Add some of the block's samples: few enough for what belongs to them to stay in cache."""
+        recording = self._recording
         whole = recording.forward(X[samples].clone())
         recording.check_block(whole, X, samples)
         self.like = whole.values.detach()
-        self.features: dict[int, Tensor] = {}
+        here = slice(samples.start - self.samples.start, samples.stop - self.samples.start)
         with torch.no_grad():
-            for item in items:
-                for number in _matrices_of(item, recording):
-                    if number not in self.features:
-                        self.features[number] = recording.features(whole, number)
-        self.parts: list[Tensor] = [self.like.new_empty(0)] * len(items)
-        self._fill(recording, items, whole, trace)
-        needed = {item.call for item in items}
-        self.features = {number: H for number, H in self.features.items() if number in needed}
-
-    def _fill(self, recording: Recording, items: list[Item], whole: Pass, trace: bool) -> None:
+            for item in self._items:
+                if item.route != "rows":
+                    H = recording.features(whole, item.call)
+                    if item.call not in self.features:
+                        self.features[item.call] = H.new_empty(self.n, *H.shape[1:])
+                    self.features[item.call][here] = H
         edges = [call.edge for call in whole.calls]
-        step = _outputs_at_once(self.n)
-        for start in range(self.outputs.start, self.outputs.stop, step):
-            stop = min(start + step, self.outputs.stop)
-            gradients = _cotangents(whole.values, edges, start, stop)
-            here = slice(start - self.outputs.start, stop - self.outputs.start)
+        group = recording.outputs_together(len(whole.values))
+        for first in range(self.outputs.start, self.outputs.stop, group):
+            last = min(first + group, self.outputs.stop)
+            given = recording.cotangents(whole.values, edges, first, last)
+            counts = [next((len(g) for g in one if g is not None), 1) for one in given]
+            # A call that these outputs do not reach has no gradient: zeros.
+            gradients = [
+                [
+                    self.like.new_zeros(count, *call.shape) if g is None else g
+                    for count, g in zip(counts, of_call, strict=True)
+                ]
+                for of_call, call in zip(zip(*given, strict=True), whole.calls, strict=True)
+            ]
+            place = slice(first - self.outputs.start, last - self.outputs.start), here
             with torch.no_grad():
-                for t, item in enumerate(items):
-                    self._store(t, item, recording, whole, gradients, here, trace)
+                for t, item in enumerate(self._items):
+                    self._store(t, item, whole, gradients, place)
 
     def _store(
-        self, t: int, item: Item, recording: Recording, whole: Pass,
-        gradients: list[Tensor | None], here: slice, trace: bool,
+        self, t: int, item: Item, whole: Pass, gradients: list[list[Tensor]],
+        place: tuple[slice, slice],
     ) -> None:  # fmt: skip
+        recording = self._recording
         if item.route == "output":
             return
         if item.route == "rows":
-            part = None
+            part = self._part(t, (self.k, self.n, _width(item, recording)))
             for first, width, uses in _placed(item, recording):
-                for position, use in enumerate(uses):
-                    gradient = gradients[use.call]
-                    if gradient is None:
-                        gradient = self.like.new_zeros(
-                            here.stop - here.start, *whole.calls[use.call].shape
-                        )
-                    rows = recording.rows(whole, use, gradient, self.features.get(use.call))
-                    part = self._part(t, (self.k, self.n, _width(item, recording)))
-                    target = part[here, :, first : first + width]
-                    if position == 0:
-                        target.copy_(rows)
-                    else:
-                        target.add_(rows)
+                target = part[(*place, slice(first, first + width))]
+                recording.write_rows(whole, uses[0], gradients[uses[0].call], target)
+                for use in uses[1:]:
+                    rows = torch.empty_like(target)
+                    recording.write_rows(whole, use, gradients[use.call], rows)
+                    target.add_(rows)
             return
         layer = recording.layers[item.call]
         if not isinstance(layer, Matrix):
             raise RuntimeError("unreachable: these routes are of matrix layers")
-        gradient = gradients[item.call]
-        shape = whole.calls[item.call].shape
-        if gradient is None:
-            gradient = self.like.new_zeros(here.stop - here.start, *shape)
-        G = layer.cotangents(gradient, self.n)[:, :, 0]  # (k, n, o, P)
-        if item.route == "gram":
-            self._part(t, (self.k, self.n, layer.outputs))[here] = G[..., 0]
-        elif trace:
-            part = self._part(t, (self.n, layer.positions, self.k, layer.outputs))
-            part[:, :, here] = G.permute(1, 3, 0, 2)
-        else:
-            part = self._part(t, (self.n, self.k, layer.outputs, layer.positions))
-            part[:, here] = G.transpose(0, 1)
+        o = place[0].start
+        for gradient in gradients[item.call]:
+            G = layer.cotangents(gradient, len(whole.values))[:, :, 0]  # (k, n, o, P)
+            outputs, o = slice(o, o + len(G)), o + len(G)
+            if item.route == "gram":
+                self._part(t, (self.k, self.n, layer.outputs))[outputs, place[1]] = G[..., 0]
+            elif self._trace:
+                part = self._part(t, (self.n, layer.positions, self.k, layer.outputs))
+                part[place[1], :, outputs] = G.permute(1, 3, 0, 2)
+            else:
+                part = self._part(t, (self.n, self.k, layer.outputs, layer.positions))
+                part[place[1], outputs] = G.transpose(0, 1)
 
     def squares(self, t: int, item: Item, padding: int | None) -> Tensor:
         """The item's part of ``K[i, o, i, o]``, ``(n, k)``."""
@@ -346,7 +416,7 @@ class Block:
             own = (flat.transpose(1, 2) @ flat).view(self.n, self.k, *flat.shape[2:] * 2)
             equal = H[:, :, None] == H[:, None, :]
             if padding is not None:
-                equal &= (H != padding)[:, :, None]
+                equal &= H.ne(padding)[:, :, None]
             return own.mul_(equal[:, None]).sum((-2, -1))
         norms = H.flatten(1).square().sum(1) if item.weight else self.like.new_zeros(self.n)
         norms = norms + float(item.bias)
@@ -380,52 +450,6 @@ def _placed(item: Item, recording: Recording) -> Iterator[tuple[int, int, tuple[
 
 def _width(item: Item, recording: Recording) -> int:
     return sum(width for _, width, _ in _placed(item, recording))
-
-
-def _outputs_at_once(n: int) -> int:
-    """Outputs per backward pass: more than one only where one alone would be too little work."""
-    return max(1, 64 // n)
-
-
-def _cotangents(values: Tensor, edges: list[object], start: int, stop: int) -> list[Tensor | None]:
-    """Gradients ``(outputs, *shape)`` of outputs `start` to `stop`, summed over the samples."""
-    n, k = values.shape
-    if stop - start > 1:
-        ones = torch.zeros(stop - start, 1, k, dtype=values.dtype, device=values.device)
-        ones[:, 0, start:stop].fill_diagonal_(1.0)
-        try:
-            return list(
-                torch.autograd.grad(
-                    values, edges, ones.expand(-1, n, -1),  # type: ignore[arg-type]
-                    retain_graph=True, allow_unused=True, is_grads_batched=True,
-                )
-            )  # fmt: skip
-        except (RuntimeError, ValueError, NotImplementedError):
-            pass  # an operation without a batching rule: one output after the other
-    found: list[list[Tensor | None]] = []
-    for o in range(start, stop):
-        one = torch.zeros(1, k, dtype=values.dtype, device=values.device)
-        one[0, o] = 1.0
-        found.append(
-            list(
-                torch.autograd.grad(
-                    values, edges, one.expand(n, -1),  # type: ignore[arg-type]
-                    retain_graph=True, allow_unused=True,
-                )
-            )
-        )  # fmt: skip
-    if len(found) == 1:
-        return [None if g is None else g[None] for g in found[0]]
-    joined: list[Tensor | None] = []
-    for number in range(len(edges)):
-        given = [one[number] for one in found]
-        some = next((g for g in given if g is not None), None)
-        joined.append(
-            None
-            if some is None
-            else torch.stack([torch.zeros_like(some) if g is None else g for g in given])
-        )
-    return joined
 
 
 def product(
@@ -519,26 +543,34 @@ class Blocks:
         self._recording, self._items, self._sums = recording, items, sums
         self._budget = budget
         self._scratch = min(SCRATCH, budget // 8)
+        self._positions = any(item.route == "positions" for item in items)
         size = recording.function.dtype.itemsize
-        features = parts = widest = 0
+        features = passing = parts = widest = 0
         for item in items:
             for number in set(_matrices_of(item, recording)):
                 layer = recording.layers[number]
                 if isinstance(layer, Matrix) and layer.call.kind != "embedding":
-                    features += layer.groups * layer.inputs * layer.positions
+                    size_of = layer.groups * layer.inputs * layer.positions
+                    passing += size_of
+                    features += 0 if item.route == "rows" else 2 * size_of
             part = _numbers(item, recording)
             parts += part
             widest = max(widest, part)
         self._size = size
-        self._per_sample = 2 * recording.bytes_kept + 2 * features * size
-        # The rows of one backward pass before they are stored, or the intermediate of a product.
-        self._per_row = (parts + widest) * size
-        self._per_gradient = 2 * recording.numbers_per_sample * size
+        self._per_sample = features * size
+        self._per_row = parts * size
+        # Of the samples of one pass: what autograd keeps, patches, gradients and their rows.
+        self._per_pass = 2 * recording.bytes_kept + passing * size
+        self._per_gradient = (2 * recording.numbers_per_sample + widest) * size
+        self._widest = widest * size
 
     def _bytes(self, n: int, k: int) -> int:
         """Bytes of one block's factors while they are made."""
-        at_once = min(k, _outputs_at_once(n))
-        return n * (self._per_sample + k * self._per_row + at_once * self._per_gradient)
+        passing = min(n, self._recording.samples_at_once)
+        at_once = min(k, self._recording.outputs_together(passing))
+        made = passing * (self._per_pass + at_once * self._per_gradient)
+        intermediate = n * k * self._widest if self._positions else 0
+        return n * (self._per_sample + k * self._per_row) + max(made, intermediate)
 
     def _bytes_of_product(self, n: int, k: int, m: int, k2: int, *, kept: bool) -> int:
         rows, columns = (1, 1) if self._sums == "trace" else (k, k2)

@@ -27,7 +27,7 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from talweg._errors import InputError, ReadingError, UnsupportedModelError
+from talweg._errors import InputError, UnsupportedModelError
 from talweg.network._graph import Network
 from talweg.network._isolate import left_as_found, plain_autograd
 from talweg.network._kernel_sum import FullSum, TraceSum
@@ -89,7 +89,7 @@ def tangent_kernel(
             (dropout or batch normalisation in training mode).
     """
     _check_call(reduction, dtype, X2, memory_budget)
-    stages = stages_of_sequential(model, X) or _stages_by_reading(model, X)
+    stages = stages_of_sequential(model, X)
     if stages is not None and _bytes_of_stages(stages, X, X2, reduction) <= memory_budget:
         return _kernel_of_stages(stages, X, X2, reduction, dtype)
     return _kernel_of_module(model, X, X2, reduction, dtype, memory_budget)
@@ -205,15 +205,6 @@ def _bytes_of_stages(
     if reduction != "diagonal":
         numbers += 2 * rows * columns + (512 * columns * k if reduction == "full" else 0)
     return numbers * (affine[0].weight.itemsize if affine else 8)
-
-
-def _stages_by_reading(model: nn.Module, X: Tensor) -> tuple[Stage, ...] | None:
-    from talweg.network._read import read
-
-    try:
-        return stages_of_network(read(model, X))
-    except (UnsupportedModelError, ReadingError, InputError):
-        return None  # not a smooth chain: the per-sample Jacobians ask nothing of the layers
 
 
 def _kernel_of_stages(
