@@ -65,6 +65,8 @@ class FullSum:
         right: ``(k', m)`` of the columns; None for a symmetric block.
         like: A tensor of the dtype and device.
         scratch: Bytes for a tile of products between positions.
+        long: Whether the products have long inner dimensions; they are fast with fewer rows in a
+            panel, and fewer skip more.
     """
 
     def __init__(
@@ -73,12 +75,15 @@ class FullSum:
         right: tuple[int, int] | None,
         like: Tensor,
         scratch: int = SCRATCH,
+        long: bool = False,
     ) -> None:
         self._tile_bytes = scratch
         self.k, self.n = left
         self.k2, self.m = left if right is None else right
         self.symmetric = right is None
         wanted = PANEL_ROWS if like.device.type == "cpu" else 16 * PANEL_ROWS
+        if long:
+            wanted = max(wanted // 4, min(wanted, self.k * self.n // 8))
         self._panels = panels_of(self.n, self.k, symmetric=self.symmetric, wanted=wanted)
         self._like = like
         self._kernel: Tensor | None = None

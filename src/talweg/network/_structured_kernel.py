@@ -463,7 +463,8 @@ def product(
         total = TraceSum(left.n, None if right is None else other.n, left.like, scratch)
     else:
         size = None if right is None else (other.k, other.n)
-        total = FullSum((left.k, left.n), size, left.like, scratch)
+        long = any(item.route == "rows" for item in items)
+        total = FullSum((left.k, left.n), size, left.like, scratch, long)
     # The last layer's own term is added at the end; the others may come in any order.
     for t, item in enumerate(items):
         if item.route == "rows":
