@@ -169,7 +169,7 @@ class Matrix:
     def _by_convolution(self, inputs: Tensor) -> bool:
         """Whether PyTorch's own convolution of inputs with cotangents is the faster way.
 
-        Measured: in float32 (oneDNN) from 64 positions on, except for wide layers, whose products
+        Measured: in float32 (oneDNN) from 256 positions on, except for wide layers, whose products
         run at full speed.
         """
         window = self.call.options
@@ -179,7 +179,7 @@ class Matrix:
             and window.before == window.after
             and inputs.dtype == torch.float32
             and inputs.device.type == "cpu"
-            and self.positions >= 64
+            and self.positions >= 256
             and self.outputs * self.inputs < 2**14
         )
 

@@ -1,0 +1,33 @@
+"""What every worker of the tangent kernel benchmark does: wait, and take a turn when asked.
+
+After ``ready SECONDS`` (of the first evaluation after compilation) a worker answers, line by line,
+``run`` with the seconds of one evaluation, ``save PATH`` with ``saved`` after writing the kernel as
+``(n, k, n, k)``, and ``memory`` with the peak resident memory of its process in MiB.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+
+import numpy as np
+
+
+def serve(evaluate, as_array):
+    """Answer until stdin closes; `evaluate()` gives a kernel, ``as_array(kernel)`` its array."""
+    start = time.perf_counter()
+    value = evaluate()
+    print(f"ready {time.perf_counter() - start}", flush=True)
+    for line in sys.stdin:
+        command, _, path = line.strip().partition(" ")
+        if command == "save":
+            np.save(path, as_array(value))
+            print("saved", flush=True)
+        elif command == "memory":
+            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, flush=True)
+        else:
+            del value
+            start = time.perf_counter()
+            value = evaluate()
+            print(time.perf_counter() - start, flush=True)
