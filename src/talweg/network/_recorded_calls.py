@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -85,6 +85,7 @@ class Recorder(TorchFunctionMode):
         super().__init__()
         self._names = {id(t): name for name, t in parameters.items()}
         self.calls: list[Call] = []
+        self.refused: str | None = None
 
     def __torch_function__(
         self,
@@ -102,10 +103,15 @@ class Recorder(TorchFunctionMode):
         result = func(*args, **kwargs)
         if next(_tensors(result), None) is None:
             if not _is_metadata(func):
-                raise NotRecorded(f"{_name(func)} takes values out of the graph")
+                self._refuse(f"{_name(func)} takes values out of the graph")
         elif named:
-            raise NotRecorded(f"{_name(func)} uses {named[0]}")
+            self._refuse(f"{_name(func)} uses {named[0]}")
         return result
+
+    def _refuse(self, reason: str) -> NoReturn:
+        # Kept as well, because the module may catch what is raised inside it.
+        self.refused = reason
+        raise NotRecorded(reason)
 
     def _kept(
         self,
@@ -119,12 +125,15 @@ class Recorder(TorchFunctionMode):
         arguments = dict(zip(names, args, strict=False)) | kwargs
         output: Tensor = func(*args, **kwargs)
         if not torch.is_grad_enabled() or not output.requires_grad:
-            raise NotRecorded(f"{_name(func)} runs without gradients")
-        with torch.no_grad():
-            kind, weight, bias, inputs, options = read(func, arguments)
+            self._refuse(f"{_name(func)} runs without gradients")
+        try:
+            with torch.no_grad():
+                kind, weight, bias, inputs, options = read(func, arguments)
+        except NotRecorded as refusal:
+            self._refuse(str(refusal))
         held = [self._names.get(id(t)) for t in (weight, bias)]
         if sorted(named) != sorted(name for name in held if name is not None):
-            raise NotRecorded(f"{_name(func)} takes {named} as data")
+            self._refuse(f"{_name(func)} takes {named} as data")
         self.calls.append(
             Call(
                 kind, held[0], held[1], inputs.detach(), options,
@@ -156,7 +165,7 @@ _METADATA = frozenset(
         "is_contiguous", "is_floating_point", "is_complex", "is_signed", "is_tensor", "get_device",
         "__len__", "__iter__", "__hash__", "__setitem__", "type", "result_type", "can_cast",
         "dim_order", "is_pinned", "is_inference", "is_conj", "is_neg", "is_same_size",
-        "has_names", "iinfo", "finfo", "is_grad_enabled",
+        "has_names", "iinfo", "finfo", "is_grad_enabled", "_set_grad_enabled",
     }
 )  # fmt: skip
 

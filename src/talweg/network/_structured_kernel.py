@@ -110,6 +110,8 @@ class Recording:
         function = self.function
         with Recorder(self.leaves) as recorder:
             values = functional_call(function.model, {**self.leaves, **function.constants}, (data,))
+        if recorder.refused is not None:
+            raise NotRecorded(recorder.refused)
         values = function.checked(values, len(data))
         if not values.requires_grad:
             raise NotRecorded("outputs without a gradient")

@@ -21,6 +21,7 @@ Everything here is floating point: no number of this file is a bound.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from typing import get_args
 
@@ -103,7 +104,9 @@ def _kernel_of_module(
     dtype: torch.dtype | None,
     memory_budget: int,
 ) -> Tensor:
-    with left_as_found(model) as use, plain_autograd():
+    with left_as_found(model) as use, plain_autograd(), warnings.catch_warnings():
+        # vmap's remark that an operation has no batching rule: the result is the same.
+        warnings.filterwarnings("ignore", message="There is a performance drop")
         function = SampleFunction(model, dtype, "tangent_kernel")
         X = function.inputs(X, "X")
         X2 = None if X2 is None else function.inputs(X2, "X2")
