@@ -5,9 +5,9 @@
     python benchmarks/tangent_kernel.py --quick       # the smallest cell of each network
     python benchmarks/tangent_kernel.py --cells convnet:128:10:float32
 
-The networks (`peers/networks.py`): an MLP 784-512-512-k and a residual MLP 784-256-(2 blocks)-k with
-tanh, a ConvNet of three convolutions (the last two of stride 2) and a residual ConvNet of five, on
-images of 3 x 16 x 16, with ReLU. Every method runs in a process of its own (neural-tangents and
+The networks (`peers/networks.py`): an MLP 784-512-512-k and a residual MLP 784-256-(2 blocks)-k
+with tanh, a ConvNet of three convolutions (the last two of stride 2) and a residual ConvNet of
+five, on images of 3 x 16 x 16, with ReLU. Every method runs in a process of its own (neural-tangents and
 nngeometry in their own environments), is compiled and warmed up, and then takes turns with the
 others, so that a busy machine slows all of them. A cell prints the smallest seconds, their ratio to
 talweg's, the peak resident memory of the process (libraries included), and the largest difference
@@ -29,7 +29,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.peers.networks import inputs, network
+sys.path.insert(0, str(Path(__file__).resolve().parent / "peers"))
+from networks import inputs, network
 
 HERE = Path(__file__).resolve().parent
 PEERS = HERE / "peers"
@@ -208,8 +209,7 @@ def main() -> int:
         methods = [
             method
             for method in METHODS
-            if method == TALWEG
-            or rate.get((cell.name, method), 0.0) * entries <= arguments.limit
+            if method == TALWEG or rate.get((cell.name, method), 0.0) * entries <= arguments.limit
         ]
         workers = run_cell(cell, methods, arguments.repeats)
         for method, worker in workers.items():

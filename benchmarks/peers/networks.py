@@ -27,9 +27,7 @@ def network(name: str, k: int) -> nn.Sequential:
             nn.Linear(784, 512), nn.Tanh(), nn.Linear(512, 512), nn.Tanh(), nn.Linear(512, k)
         )
     if name == "resmlp":
-        blocks = [
-            Residual(nn.Linear(256, 256), nn.Tanh(), nn.Linear(256, 256)) for _ in range(2)
-        ]
+        blocks = [Residual(nn.Linear(256, 256), nn.Tanh(), nn.Linear(256, 256)) for _ in range(2)]
         return nn.Sequential(nn.Linear(784, 256), *blocks, nn.Tanh(), nn.Linear(256, k))
     if name == "convnet":
         return nn.Sequential(

@@ -92,7 +92,9 @@ def main() -> None:
     name, n, k, dtype, method = sys.argv[1:]
     kind = getattr(torch, dtype)
     model = network(name, int(k)).to(kind)
-    serve(METHODS[method](model, inputs(name, int(n)).to(kind)), lambda value: value.detach().numpy())
+    serve(
+        METHODS[method](model, inputs(name, int(n)).to(kind)), lambda value: value.detach().numpy()
+    )
 
 
 if __name__ == "__main__":

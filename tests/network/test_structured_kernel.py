@@ -1,4 +1,4 @@
-"""Kernels from recorded layers against dense Jacobians, and what a recording must not be fooled by."""
+"""Kernels from recorded layers against dense Jacobians, and what a recording must refuse."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.network.test_tangent_kernel import assert_close, reference_kernel
 from torch import Tensor, nn
 
 from talweg import _errors
 from talweg.network import _layer_plan, _tangent_kernel
 from talweg.network._recorded_calls import NotRecorded
+from talweg.network._recording import Recording
 from talweg.network._sample_jacobian import SampleFunction
-from talweg.network._structured_kernel import Recording, kernel_by_layers
+from talweg.network._structured_kernel import kernel_by_layers
 from talweg.network._tangent_kernel import tangent_kernel
-from tests.network.test_tangent_kernel import assert_close, reference_kernel
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
@@ -23,7 +24,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even k
 class Module(nn.Module):
     """A module from its submodules and a function of them."""
 
-    def __init__(self, run: Callable[[Module, Tensor], Tensor], **parts: nn.Module | Tensor) -> None:
+    def __init__(
+        self, run: Callable[[Module, Tensor], Tensor], **parts: nn.Module | Tensor
+    ) -> None:
         super().__init__()
         self.run = run
         for name, part in parts.items():
@@ -217,7 +220,9 @@ def test_every_module_gives_the_dense_kernel(name: str) -> None:
 
 
 @pytest.mark.parametrize("budget", [1, 20_000, 2**30])
-@pytest.mark.parametrize("name", ["convolutions", "attention on tokens", "called twice", "residual"])
+@pytest.mark.parametrize(
+    "name", ["convolutions", "attention on tokens", "called twice", "residual"]
+)
 def test_reductions_and_blocks(name: str, budget: int) -> None:
     model, X = case_of(name)
     X2 = X[:3].flip(0)

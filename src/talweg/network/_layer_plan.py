@@ -66,7 +66,8 @@ def plan(
     Args:
         layers: The geometry of each call, in order.
         sizes: Entries of each trainable parameter.
-        samples, outputs: n and k.
+        samples: n.
+        outputs: k.
         last: Number of the call whose output is the network's own, or -1.
         sums: ``full``, ``trace`` or ``diagonal``: which entries of the kernel are wanted.
     """

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from talweg.network._recorded_calls import Call, NotRecorded, Window
 
-
 # Bytes of patches made at a time: such that they stay in the second cache.
 PATCH_BYTES = 2**20
 
@@ -36,7 +35,8 @@ class Axis:
         """``(leading..., samples, rest...)``, with the repeats as the first of the rest."""
         dim = self.dim + leading
         if self.repeats != 1:
-            tensor = tensor.unflatten(dim, (samples, self.repeats))
+            sizes = tensor.shape
+            tensor = tensor.reshape(*sizes[:dim], samples, self.repeats, *sizes[dim + 1 :])
         return tensor.movedim(dim, leading)
 
 
@@ -244,6 +244,6 @@ class Scale:
 
     def _summed(self, rows: Tensor) -> Tensor:
         kept = rows.dim() - len(self._placed)
-        dims = [d for d in range(2, kept)]
+        dims = list(range(2, kept))
         dims += [kept + d for d, size in enumerate(self._placed) if size == 1]
         return (rows.sum(dims) if dims else rows).flatten(2)

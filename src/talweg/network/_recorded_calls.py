@@ -15,7 +15,7 @@ Everything here is floating point: no number of this file is a bound.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -143,7 +143,7 @@ class Recorder(TorchFunctionMode):
         return output
 
 
-def _tensors(value: Any) -> Iterable[Tensor]:
+def _tensors(value: Any) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, tuple | list):
@@ -161,8 +161,8 @@ def _name(func: Callable[..., Any]) -> str:
 # Functions without a tensor in their result that tell nothing of a tensor's values.
 _METADATA = frozenset(
     {
-        "size", "dim", "ndimension", "numel", "nelement", "stride", "storage_offset", "element_size",
-        "is_contiguous", "is_floating_point", "is_complex", "is_signed", "is_tensor", "get_device",
+        "size", "dim", "ndimension", "numel", "nelement", "stride", "storage_offset",
+        "element_size", "is_contiguous", "is_floating_point", "is_complex", "is_signed", "is_tensor", "get_device",
         "__len__", "__iter__", "__hash__", "__setitem__", "type", "result_type", "can_cast",
         "dim_order", "is_pinned", "is_inference", "is_conj", "is_neg", "is_same_size",
         "has_names", "iinfo", "finfo", "is_grad_enabled", "_set_grad_enabled",
@@ -241,8 +241,8 @@ def _sum(_: Callable[..., Any], a: dict[str, Any]) -> Read:
 
 def _product(_: Callable[..., Any], a: dict[str, Any]) -> Read:
     parameter, other = _parameter_first(a)
-    shape = torch.broadcast_shapes(parameter.shape, other.shape)
-    return "scale", parameter, None, other.expand(shape), tuple(parameter.shape)
+    spread = other.expand_as(parameter + other)
+    return "scale", parameter, None, spread, tuple(parameter.shape)
 
 
 def _parameter_first(a: dict[str, Any]) -> tuple[Tensor, Tensor]:
@@ -284,6 +284,10 @@ _READERS: dict[Callable[..., Any], tuple[tuple[str, ...], Callable[..., Read]]] 
         ),
         _norm,
     ),
-    **{f: (("input", "other"), _sum) for f in (torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__)},
-    **{f: (("input", "other"), _product) for f in (torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__)},
+    **dict.fromkeys(
+        (torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__), (("input", "other"), _sum)
+    ),
+    **dict.fromkeys(
+        (torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__), (("input", "other"), _product)
+    ),
 }  # fmt: skip
