@@ -162,7 +162,8 @@ def _name(func: Callable[..., Any]) -> str:
 _METADATA = frozenset(
     {
         "size", "dim", "ndimension", "numel", "nelement", "stride", "storage_offset",
-        "element_size", "is_contiguous", "is_floating_point", "is_complex", "is_signed", "is_tensor", "get_device",
+        "element_size", "is_contiguous", "is_floating_point", "is_complex", "is_signed",
+        "is_tensor", "get_device",
         "__len__", "__iter__", "__hash__", "__setitem__", "type", "result_type", "can_cast",
         "dim_order", "is_pinned", "is_inference", "is_conj", "is_neg", "is_same_size",
         "has_names", "iinfo", "finfo", "is_grad_enabled", "_set_grad_enabled",
