@@ -214,6 +214,14 @@ class Matrix:
             rows[:, :, padding] = 0
         out.copy_(rows.flatten(2))
 
+    def weight_gradient(self, inputs: Tensor, gradient: Tensor, samples: int) -> Tensor | None:
+        """Sum of the weight's rows of one output, where it is cheaper than the rows; flat."""
+        if self.positions > 1 or self.groups > 1 or self.call.kind == "embedding":
+            return None
+        H = self.features(inputs, samples).flatten(1)  # (n, c)
+        G = self.cotangents(gradient[None], samples).flatten(0, 1).flatten(1)  # (n, o)
+        return (G.T @ H).flatten()
+
     def bias_rows(self, G: Tensor) -> Tensor:
         """``(k, n, groups * o)``."""
         return G.sum(-1).flatten(2)
