@@ -3,6 +3,7 @@
     make bench-peers                                  # once: the peers' environments
     python benchmarks/tangent_kernel.py               # the table
     python benchmarks/tangent_kernel.py --quick       # the smallest cell of each network
+    python benchmarks/tangent_kernel.py --threads 1   # on a busy machine
     python benchmarks/tangent_kernel.py --cells convnet:128:10:float32
 
 The networks (`peers/networks.py`): an MLP 784-512-512-k and a residual MLP 784-256-(2 blocks)-k
@@ -40,7 +41,7 @@ PYTHON = {
     "nngeometry": HERE.parent / ".venv-nngeometry" / "bin" / "python",
     "neural-tangents": HERE.parent / ".venv-neural-tangents" / "bin" / "python",
 }
-PATIENCE = 10.0  # seconds of an evaluation that is not repeated
+PATIENCE = 3.0  # seconds of an evaluation that is not repeated
 TALWEG = "talweg.tangent_kernel"
 NT = "neural-tangents"
 # Name, environment, arguments. neural-tangents without vmap_axes is 10 to 100 times slower on every
@@ -57,11 +58,14 @@ METHODS = {
 }
 AIMS = {"mlp": 3.0, "resmlp": 3.0, "convnet": 1.5, "resconv": 1.5}
 SIZES = {
-    "mlp": ((64, 10), (512, 10), (512, 1)),
-    "resmlp": ((64, 10), (512, 10), (512, 1)),
+    "mlp": ((16, 10), (128, 10), (512, 10)),
+    "resmlp": ((16, 10), (128, 10), (512, 10)),
     "convnet": ((32, 10), (96, 10), (256, 1)),
     "resconv": ((32, 10), (96, 10), (256, 1)),
 }
+
+
+ENVIRONMENT: dict[str, str] = {}  # what --threads adds for every worker
 
 
 @dataclass
@@ -112,7 +116,7 @@ class Worker:
         self.process = subprocess.Popen(
             [PYTHON[environment], "-W", "ignore", *script],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env=os.environ,
+            env=os.environ | ENVIRONMENT,
         )  # fmt: skip
 
     def answer(self) -> str:
@@ -192,8 +196,15 @@ def main() -> int:
     parser.add_argument("--cells", nargs="+", metavar="NETWORK:N:K:DTYPE")
     parser.add_argument("--quick", action="store_true", help="the smallest cells, float32")
     parser.add_argument("--repeats", type=int, default=4, help="turns")
-    parser.add_argument("--limit", type=float, default=2.0, help="seconds of a peer's evaluation")
+    parser.add_argument("--limit", type=float, default=1.5, help="seconds of a peer's evaluation")
+    parser.add_argument("--threads", type=int, default=0, help="of every method (default: free)")
     arguments = parser.parse_args()
+    if arguments.threads:
+        ENVIRONMENT["OMP_NUM_THREADS"] = str(arguments.threads)
+        if arguments.threads == 1:  # XLA knows one thread or all
+            ENVIRONMENT["XLA_FLAGS"] = (
+                "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+            )
     missing = [str(python) for python in PYTHON.values() if not Path(python).exists()]
     if missing:
         print(f"{', '.join(missing)} missing: run `make bench-peers` first", file=sys.stderr)
@@ -207,17 +218,16 @@ def main() -> int:
             for dtype in (("float32",) if arguments.quick else ("float32", "float64"))
             for n, k in (sizes[:1] if arguments.quick else sizes)
         ]
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}", flush=True)
+    threads = arguments.threads or torch.get_num_threads()
+    print(f"{threads} threads, torch {torch.__version__}", flush=True)
     reached = []
     rate: dict[tuple[str, str], float] = {}  # seconds per entry of the kernel, when last seen
     summary = []
     for cell in cells:
         entries = float(cell.n * cell.k) ** 2
-        methods = [
-            method
-            for method in METHODS
-            if method == TALWEG or rate.get((cell.name, method), 0.0) * entries <= arguments.limit
-        ]
+        expected = {m: rate.get((cell.name, m), 0.0) * entries for m in METHODS}
+        allowed = max(arguments.limit, min(t for m, t in expected.items() if m != TALWEG))
+        methods = [m for m in METHODS if m == TALWEG or expected[m] <= allowed]
         workers = run_cell(cell, methods, arguments.repeats)
         for method, worker in workers.items():
             rate[cell.name, method] = min(worker.seconds) / entries

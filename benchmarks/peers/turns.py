@@ -1,8 +1,9 @@
 """What every worker of the tangent kernel benchmark does: wait, and take a turn when asked.
 
 After ``ready SECONDS CPU`` (of the first evaluation after compilation) a worker answers, line by
-line, ``run`` with the seconds and CPU seconds of one evaluation, ``save PATH`` with ``saved`` after writing the kernel as
-``(n, k, n, k)``, and ``memory`` with the peak resident memory of its process in MiB.
+line, ``run`` with the seconds and CPU seconds of one evaluation, ``save PATH`` with ``saved`` after
+writing the kernel as ``(n, k, n, k)``, and ``memory`` with the peak resident memory of its process,
+in MiB.
 """
 
 from __future__ import annotations
