@@ -3,8 +3,10 @@
 from talweg.verified._largest import psd_largest_eigenvalue_upper
 from talweg.verified._smallest import smallest_eigenvalue_lower
 from talweg.verified._spectral_norm import spectral_norm_upper
+from talweg.verified._symmetric import SymmetricBall
 
 __all__ = [
+    "SymmetricBall",
     "psd_largest_eigenvalue_upper",
     "smallest_eigenvalue_lower",
     "spectral_norm_upper",
