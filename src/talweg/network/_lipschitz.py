@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from talweg._errors import InputError
-from talweg.enclosure import add_up, mul_up, sqrt_up, sub_up
+from talweg.enclosure import Ball, add_up, mul_up, sqrt_up, sub_up
 from talweg.network._linearization import Linearization
 from talweg.network._maxima import largest_refined, nonnegative_norm_upper
 from talweg.network._weight_norms import (
@@ -74,6 +74,11 @@ class JacobianLipschitz:
         self._norms: WeightNorms = weight_norms(state, rough=rough)
         self._known: dict[float, float] = {}
         self._inputs = WeightedInputs(state)
+
+    @property
+    def is_rough(self) -> bool:
+        """Whether this is the looser bound."""
+        return self._rough
 
     def upper(self, radius: float) -> float:
         """``beta(R)``: ``|J(w) - J(w')|_op <= beta |w - w'|`` for all w, w' in B(w0, R).
@@ -144,9 +149,12 @@ class JacobianLipschitz:
             if radius == 0.0:
                 z_change = zero
                 first, curved = state.first[s], state.second[s]
+                d1, d2 = first.magnitude_upper(), curved.magnitude_upper()  # (n, d_s)
+            elif self._rough:
+                d1, d2 = self._derivatives_roughly(s, z_change)
             else:
                 _, first, curved = stage.pointwise.jet(state.z[s].inflate(z_change.reshape(-1, 1)))
-            d1, d2 = first.magnitude_upper(), curved.magnitude_upper()  # (n, d_s)
+                d1, d2 = first.magnitude_upper(), curved.magnitude_upper()
             extended.append(reach)
             zeta.append(z_change)
             slope.append(d1)
@@ -181,6 +189,19 @@ class JacobianLipschitz:
             radius, tuple(zeta), tuple(eta), tuple(extended), tuple(slope), tuple(slope_change),
             tuple(cotangent_z), tuple(curvature),
         )  # fmt: skip
+
+    def _derivatives_roughly(self, s: int, z_change: Tensor) -> tuple[Tensor, Tensor]:
+        """``|psi_s'| <= |psi_s'(z_0)| + sup |psi_s''| zeta``, ``|psi_s''|`` by its supremum."""
+        state = self._state
+        line = torch.zeros(1, dtype=torch.float64, device=z_change.device)
+        _, first, curved = state.form.stages[s - 1].pointwise.jet(
+            Ball(line, torch.full_like(line, math.inf))
+        )
+        steepest, bend = float(first.magnitude_upper()), float(curved.magnitude_upper())
+        at_start = state.first[s].magnitude_upper()
+        moved = mul_up(z_change, bend).reshape(-1, 1)
+        d1 = torch.fmin(add_up(at_start, moved), torch.full_like(at_start, steepest))
+        return d1, torch.full_like(at_start, bend)
 
     # Step 3: propagators from stage a.
 
