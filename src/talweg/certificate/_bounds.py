@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from talweg.certificate._objective import Objective
@@ -19,7 +19,6 @@ from talweg.network import (
     symmetric_kernel,
 )
 from talweg.verified import psd_largest_eigenvalue_upper, smallest_eigenvalue_lower
-
 
 ROUGH_FROM = 1500
 """Residual entries from which a rough Lipschitz constant is tried first: below, both are cheap."""
@@ -111,10 +110,27 @@ def _spectrum(
     state: Linearization, objective: Objective, watch: Stopwatch, begun: float, guess: float | None
 ) -> tuple[float, float]:
     """Bounds of the extreme eigenvalues; the kernel lives no longer than this call."""
-    kernel = (
-        objective.kernel(kernel_ball(state)) if objective.projects else symmetric_kernel(state)
-    )
+    kernel = objective.kernel(kernel_ball(state)) if objective.projects else symmetric_kernel(state)
     begun = watch.add("kernel", begun)
     bounds = smallest_eigenvalue_lower(kernel, guess=guess), psd_largest_eigenvalue_upper(kernel)
     watch.add("eigenvalues", begun)
     return bounds
+
+
+def estimated_missing_factor(
+    network: Network, objective: Objective, need: Callable[[MeasuredBounds], float], smallest: float
+) -> float:
+    """``2 beta need / lambda_min`` with the rough constant: what `Outcome` would say, about.
+
+    Args:
+        network: A chain.
+        objective: The loss with its data.
+        need: Of the theorem.
+        smallest: An estimate of the kernel's smallest eigenvalue, > 0.
+    """
+    state = linearize(network, objective.rows.inputs, objective.rows.multiplicity)
+    lipschitz = JacobianLipschitz(state, rough=True)
+    bounds = MeasuredBounds(
+        objective.start_bounds(state), math.sqrt(smallest), math.inf, lipschitz, state
+    )
+    return 2.0 * lipschitz.upper(0.0) * need(bounds) / smallest

@@ -12,7 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from talweg._errors import InputError
-from talweg.certificate._bounds import MeasuredBounds, Stopwatch
+from talweg.certificate._bounds import (
+    HOPELESS,
+    ROUGH_FROM,
+    MeasuredBounds,
+    Stopwatch,
+    estimated_missing_factor,
+)
 from talweg.certificate._certificate import AsGiven, Certificate
 from talweg.certificate._document import (
     FORMAT,
@@ -23,7 +29,7 @@ from talweg.certificate._document import (
     weights_hash,
 )
 from talweg.certificate._objective import LossName
-from talweg.certificate._polish import polish_steps
+from talweg.certificate._polish import Polish
 from talweg.certificate._problem import Problem, checked_problem
 from talweg.certificate._request import Request
 from talweg.certificate._search import Outcome, evaluate_theorem
@@ -119,6 +125,16 @@ def _answer(
     problem: Problem, polish: bool, attack: bool, seed: int, say: Progress, watch: Stopwatch
 ) -> Certificate:
     """Bounds and theorem for the weights as given, then for polished ones."""
+    search = _search(problem) if polish else None
+    missing: float | None = None
+    if search is not None:
+        say("looking at the weights as given")
+        missing = _hopeless_missing_factor(problem, search, watch)
+        if missing is not None:
+            given = AsGiven("UNDECIDED", _estimated_reason(problem, missing), missing)
+            found = _polished(problem, search, None, say, watch)
+            if found is not None:
+                return _proved_after_polish(problem, found, given, attack, seed, say, watch)
     say("bounds for the weights as given")
     bounds = problem.bounds(problem.network, watch)
     outcome, reason = _judged(problem, bounds, watch)
@@ -130,20 +146,58 @@ def _answer(
     )
     if proved:
         return _proved(problem, problem.network, bounds, outcome, given, attack, seed, say, watch)
-    if polish:
-        found = _polished(problem, bounds, say, watch)
+    if search is not None and missing is None:
+        found = _polished(problem, search, bounds, say, watch)
         if found is not None:
-            network, bounds_there, outcome_there, distance = found
-            certificate = _proved(
-                problem, network, bounds_there, outcome_there, given, attack, seed, say, watch
-            )
-            return replace(certificate, polished=True, polish_distance=distance)
+            return _proved_after_polish(problem, found, given, attack, seed, say, watch)
     return replace(
         _described(problem, bounds, outcome, given),
         status="UNDECIDED",
         reason=given.reason + (_polish_failed(problem) if polish else ""),
         slack=_slack(problem, problem.network, bounds, seed, say, watch) if attack else None,
     )
+
+
+def _search(problem: Problem) -> Polish | None:
+    """The search for better weights; None where the loss is least nowhere."""
+    rows, goal = problem.objective.rows, problem.objective.polish_goal()
+    if goal is None:
+        return None
+    return Polish(problem.network, rows.inputs, goal, rows.multiplicity)
+
+
+def _hopeless_missing_factor(problem: Problem, search: Polish, watch: Stopwatch) -> float | None:
+    """An estimate of the missing factor of the weights as given, where it is beyond all doubt.
+
+    None where the weights may meet the criterion, or where bounds are as cheap as this estimate.
+    """
+    begun = time.perf_counter()
+    smallest = search.smallest_at_start()
+    if smallest is None or not smallest > 0.0:
+        watch.add("polish", begun)
+        return None
+    factor = estimated_missing_factor(
+        problem.network, problem.objective, problem.theorem.budget, smallest
+    )
+    watch.add("polish", begun)
+    return factor if HOPELESS <= factor < math.inf else None
+
+
+def _estimated_reason(problem: Problem, missing: float) -> str:
+    return (
+        f"the criterion of {problem.theorem.id} misses by a factor of about {missing:.3g} or more, "
+        "an estimate from approximate eigenvalues; nothing was bounded so far from the criterion, "
+        "because the claim is about polished weights. Call certify with polish=False for bounds."
+    )
+
+
+def _proved_after_polish(
+    problem: Problem, found: tuple[Network, MeasuredBounds, Outcome, float], given: AsGiven,
+    attack: bool, seed: int, say: Progress, watch: Stopwatch,
+) -> Certificate:  # fmt: skip
+    network, bounds, outcome, distance = found
+    certificate = _proved(problem, network, bounds, outcome, given, attack, seed, say, watch)
+    return replace(certificate, polished=True, polish_distance=distance)
 
 
 def _polish_failed(problem: Problem) -> str:
@@ -190,29 +244,22 @@ def _explained(outcome: Outcome) -> str:
 
 
 def _polished(
-    problem: Problem, given: MeasuredBounds, say: Progress, watch: Stopwatch
+    problem: Problem, search: Polish, given: MeasuredBounds | None, say: Progress, watch: Stopwatch
 ) -> tuple[Network, MeasuredBounds, Outcome, float] | None:
-    rows, goal = problem.objective.rows, problem.objective.polish_goal()
-    if goal is None:
-        return None
+    rows = problem.objective.rows
 
     def lipschitz(network: Network) -> float:
         state = linearize(network, rows.inputs, rows.multiplicity)
-        return JacobianLipschitz(state).upper(0.0)
+        rough = state.residual_dim >= ROUGH_FROM
+        return JacobianLipschitz(state, rough=rough).upper(0.0)
 
     begun = time.perf_counter()
     say("polishing: Levenberg-Marquardt steps")
-    for proposal in polish_steps(
-        problem.network,
-        rows.inputs,
-        goal,
-        rows.multiplicity,
-        lipschitz=lipschitz,
-        lipschitz_at_start=given.lipschitz.upper(0.0),
-    ):
+    at_start = lipschitz(problem.network) if given is None else given.lipschitz.upper(0.0)
+    for proposal in search.steps(lipschitz=lipschitz, lipschitz_at_start=at_start):
         watch.add("polish", begun)
         say(f"bounds after {proposal.steps} steps, |r| = {proposal.residual_norm:.3g}")
-        bounds = problem.bounds(proposal.network, watch)
+        bounds = problem.bounds(proposal.network, watch, proposal.smallest)
         outcome, reason = _judged(problem, bounds, watch)
         if outcome.verdict.conclusion is not None and reason is None:
             return proposal.network, bounds, outcome, proposal.distance

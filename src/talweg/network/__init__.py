@@ -14,6 +14,7 @@ from talweg.network._gate import gate
 from talweg.network._gauss_newton import gauss_newton_ball, gradient_norm_bound, jacobian_ball
 from talweg.network._gradient_error import GradientError, rounding_not_covered
 from talweg.network._graph import Elementwise, Linear, Network, Node, Operation, Scale
+from talweg.network._jacobian_products import JacobianProducts
 from talweg.network._kernel import symmetric_kernel
 from talweg.network._linearization import (
     Linearization,
@@ -34,6 +35,7 @@ __all__ = [
     "FlatFunction",
     "GradientError",
     "JacobianLipschitz",
+    "JacobianProducts",
     "Linear",
     "Linearization",
     "MergedRows",

@@ -110,7 +110,10 @@ def _radius_rows(outputs: Ball, inputs: Ball, k: int, terms: int) -> Tensor:
 
 def _underflow_rows(v: Tensor, w: Tensor, inner: int) -> Tensor:
     """Row sums of what underflows add: per entry at most 4 (d + 1) eta (1 + v v) (1 + w w)."""
-    ones_v, ones_w = add_up(mul_up(v, float(v.amax())), 1.0), add_up(mul_up(w, float(w.amax())), 1.0)
+    ones_v, ones_w = (
+        add_up(mul_up(v, float(v.amax())), 1.0),
+        add_up(mul_up(w, float(w.amax())), 1.0),
+    )
     return mul_up(mul_up(ones_v, ones_w), 4.0 * underflow((inner + 1) * len(v)))
 
 

@@ -29,7 +29,6 @@ from talweg.network._weight_norms import (
 )
 from talweg.network._weighted_inputs import WeightedInputs
 
-
 MANY, SOME = 512, 64
 """Hidden units that one call of a middling bound gets, and of a dearer one."""
 
@@ -121,8 +120,13 @@ class JacobianLipschitz:
         Args:
             radius: R >= 0, finite.
         """
-        on_ball = self._on_ball(_checked_radius(radius))
-        state = self._state
+        radius, state = _checked_radius(radius), self._state
+        if not any(
+            pointwise.can_be_nonideal
+            for pointwise in (state.form.entry, *(stage.pointwise for stage in state.form.stages))
+        ):
+            return None
+        on_ball = self._on_ball(radius)
         if not state.form.entry.is_ideal_on(state.z[0]):
             return state.form.entry.operations[0].path
         for s, stage in enumerate(state.form.stages, start=1):

@@ -68,7 +68,9 @@ def power_norms_upper(rows: Ball, weights: Tensor) -> Tensor:
     ]
     error = mul_up(mul_up(size, size), gamma(max(n, c) + 4))
     # An underflow in w w, w h or h h is multiplied by h h, w h or w w.
-    room = add_up(add_up(norm_upper(weights, 0).square(), size), add_up(norm_upper(rows.mid).square(), 1.0))
+    room = add_up(
+        add_up(norm_upper(weights, 0).square(), size), add_up(norm_upper(rows.mid).square(), 1.0)
+    )
     error = add_up(error, mul_up(room, underflow(16 * (n + c) * order)))
     total = sqrt_up(add_up(torch.cat(norms), error))
     if rows.is_exact():

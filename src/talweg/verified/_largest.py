@@ -8,8 +8,8 @@ For every symmetric matrix G + E of the ball these bounds hold, and the least on
 
 the last one because alpha I - G = L L^T + (the difference) and L L^T >= 0. The first is tight for
 matrices with positive entries, as many kernels have, when x is near the top eigenvector; a fourth
-one, from a few approximate eigenvectors (`_deflated.py`), where few eigenvalues dominate. Only where
-neither is close is a matrix factored.
+one, from a few approximate eigenvectors (`_deflated.py`), where few eigenvalues dominate. A matrix
+is factored only where neither is close.
 """
 
 from __future__ import annotations
@@ -110,7 +110,9 @@ def _estimated(mid: Tensor) -> tuple[float, float, Tensor, Tensor]:
 
 def _factored(mid: Tensor, alpha: float, radius: Tensor) -> float:
     """alpha + |alpha I - G - L L^T|_inf, L the library's Cholesky factor of alpha I - G."""
-    factor = factor_in(torch.empty_like(mid, memory_format=torch.contiguous_format), mid, -alpha, -1.0)
+    factor = factor_in(
+        torch.empty_like(mid, memory_format=torch.contiguous_format), mid, -alpha, -1.0
+    )
     if factor is None:
         return math.inf
     rows = add_up(factor_defect_rows(mid, factor, alpha, -1.0), radius)
