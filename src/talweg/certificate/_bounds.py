@@ -9,16 +9,22 @@ from dataclasses import dataclass, field, replace
 
 from talweg.certificate._objective import Objective
 from talweg.certificate._padding import padded_down, padded_up
-from talweg.enclosure import Interval
+from talweg.enclosure import Ball, Interval
 from talweg.network import (
-    JacobianLipschitz,
     Linearization,
+    LipschitzBound,
     Network,
-    kernel_ball,
-    linearize,
-    symmetric_kernel,
+    NetworkState,
+    network_state,
+    state_kernel_ball,
+    state_lipschitz,
+    state_symmetric_kernel,
 )
-from talweg.verified import psd_largest_eigenvalue_upper, smallest_eigenvalue_lower
+from talweg.verified import (
+    SymmetricBall,
+    psd_largest_eigenvalue_upper,
+    smallest_eigenvalue_lower,
+)
 
 ROUGH_FROM = 1500
 """Residual entries from which a rough Lipschitz constant is tried first: below, both are cheap."""
@@ -56,13 +62,15 @@ class MeasuredBounds:
         jacobian_norm_upper: largest singular value there.
         lipschitz: the Lipschitz bound of the Jacobian, not padded.
         state: the linearization they were computed from.
+        is_rough: whether the Lipschitz bound is the rough one.
     """
 
     start: Mapping[str, float]
     sigma_min_lower: float
     jacobian_norm_upper: float
-    lipschitz: JacobianLipschitz
-    state: Linearization
+    lipschitz: LipschitzBound
+    state: NetworkState
+    is_rough: bool = False
 
     def lipschitz_upper(self, radius: float) -> float:
         """Padded ``beta(radius)``."""
@@ -74,11 +82,11 @@ class MeasuredBounds:
         Args:
             need: What ``int s <= sigma^2 / (2 beta)`` has to reach.
         """
-        if not self.lipschitz.is_rough:
+        if not self.is_rough:
             return self
         if 2.0 * need * self.lipschitz.upper(0.0) >= HOPELESS * self.sigma_min_lower**2:
             return self
-        return replace(self, lipschitz=JacobianLipschitz(self.state))
+        return replace(self, lipschitz=state_lipschitz(self.state), is_rough=False)
 
 
 def measured_bounds(
@@ -87,30 +95,44 @@ def measured_bounds(
     """Bounds of loss, kernel spectrum and Jacobian at the stored weights.
 
     Args:
-        network: A chain.
+        network: Any network.
         objective: The loss with its data.
         watch: Where the seconds of each stage are booked.
         guess: An untrusted estimate of the kernel's smallest eigenvalue; it saves a factorisation.
     """
     begun = time.perf_counter()
-    state = linearize(network, objective.rows.inputs, objective.rows.multiplicity)
+    state = network_state(network, objective.rows.inputs, objective.rows.multiplicity)
     start = objective.start_bounds(state)
     smallest, largest = _spectrum(state, objective, watch, begun, guess)
     sigma = Interval.point(smallest).sqrt().lo if 0.0 < smallest < math.inf else 0.0
     norm = Interval.point(largest).sqrt().hi if 0.0 <= largest < math.inf else math.inf
     # Most weights are far from the criterion, and then a rough constant says so as well.
-    rough = state.residual_dim >= ROUGH_FROM
+    rough = is_large(state)
     begun = time.perf_counter()
-    lipschitz = JacobianLipschitz(state, rough=rough)
+    lipschitz = state_lipschitz(state, rough=rough)
     watch.add("lipschitz", begun)
-    return MeasuredBounds(start, padded_down(sigma), padded_up(norm), lipschitz, state)
+    return MeasuredBounds(start, padded_down(sigma), padded_up(norm), lipschitz, state, rough)
+
+
+def is_large(state: NetworkState) -> bool:
+    """Whether a rough Lipschitz constant is worth trying first; graphs have none.
+
+    Args:
+        state: The network at its weights.
+    """
+    n, k = state.outputs.shape
+    return isinstance(state, Linearization) and n * k >= ROUGH_FROM
 
 
 def _spectrum(
-    state: Linearization, objective: Objective, watch: Stopwatch, begun: float, guess: float | None
+    state: NetworkState, objective: Objective, watch: Stopwatch, begun: float, guess: float | None
 ) -> tuple[float, float]:
     """Bounds of the extreme eigenvalues; the kernel lives no longer than this call."""
-    kernel = objective.kernel(kernel_ball(state)) if objective.projects else symmetric_kernel(state)
+    kernel: Ball | SymmetricBall = (
+        objective.kernel(state_kernel_ball(state))
+        if objective.projects
+        else state_symmetric_kernel(state)
+    )
     begun = watch.add("kernel", begun)
     bounds = smallest_eigenvalue_lower(kernel, guess=guess), psd_largest_eigenvalue_upper(kernel)
     watch.add("eigenvalues", begun)
@@ -123,14 +145,13 @@ def estimated_missing_factor(
     """``2 beta need / lambda_min`` with the rough constant: what `Outcome` would say, about.
 
     Args:
-        network: A chain.
+        network: Any network.
         objective: The loss with its data.
         need: Of the theorem.
         smallest: An estimate of the kernel's smallest eigenvalue, > 0.
     """
-    state = linearize(network, objective.rows.inputs, objective.rows.multiplicity)
-    lipschitz = JacobianLipschitz(state, rough=True)
-    bounds = MeasuredBounds(
-        objective.start_bounds(state), math.sqrt(smallest), math.inf, lipschitz, state
-    )
+    state = network_state(network, objective.rows.inputs, objective.rows.multiplicity)
+    lipschitz = state_lipschitz(state, rough=True)
+    start = objective.start_bounds(state)
+    bounds = MeasuredBounds(start, math.sqrt(smallest), math.inf, lipschitz, state, True)
     return 2.0 * lipschitz.upper(0.0) * need(bounds) / smallest

@@ -14,16 +14,17 @@ from torch import Tensor, nn
 from talweg._errors import InputError
 from talweg.certificate._bounds import (
     HOPELESS,
-    ROUGH_FROM,
     MeasuredBounds,
     Stopwatch,
     estimated_missing_factor,
+    is_large,
 )
 from talweg.certificate._certificate import AsGiven, Certificate
-from talweg.certificate._document import (
-    FORMAT,
-    Document,
+from talweg.certificate._document import Document
+from talweg.certificate._model_record import (
     array_hash,
+    as_read,
+    format_of,
     model_and_weights,
     stored,
     weights_hash,
@@ -37,10 +38,10 @@ from talweg.certificate._sentence import claim_sentence
 from talweg.enclosure import require_sound_arithmetic
 from talweg.network import (
     FlatFunction,
-    JacobianLipschitz,
     Network,
-    linearize,
     lipschitz_attack_approx,
+    network_state,
+    state_lipschitz,
 )
 from talweg.theory import TargetReached
 
@@ -73,9 +74,11 @@ def certify(
     with label smoothing, T13 for cross-entropy with a target; bounds B1 to B3.
 
     Args:
-        model: A feed-forward chain of Linear layers and smooth activations.
-        data: ``(X, y)``, inputs ``(n, d)`` and targets ``(n, k)`` or ``(n,)``, floating point; for
-            a cross-entropy class indices ``(n,)``, int64.
+        model: A module of the layers that talweg reads, for example a chain of Linear layers and
+            smooth activations.
+        data: ``(X, y)``, inputs ``(n, d)`` or ``(n, *shape)`` and targets ``(n, k)`` or ``(n,)``,
+            floating point (inputs of an Embedding int64); for a cross-entropy class indices
+            ``(n,)``, int64.
         loss: "mse" (mean over all entries, PyTorch's default), "sse" (sum), "half_sse",
             "cross_entropy" (softmax, mean over the samples, PyTorch's default) or
             "cross_entropy_sum".
@@ -249,9 +252,8 @@ def _polished(
     rows = problem.objective.rows
 
     def lipschitz(network: Network) -> float:
-        state = linearize(network, rows.inputs, rows.multiplicity)
-        rough = state.residual_dim >= ROUGH_FROM
-        return JacobianLipschitz(state, rough=rough).upper(0.0)
+        state = network_state(network, rows.inputs, rows.multiplicity)
+        return state_lipschitz(state, rough=is_large(state)).upper(0.0)
 
     begun = time.perf_counter()
     say("polishing: Levenberg-Marquardt steps")
@@ -330,17 +332,17 @@ def _proved(
 def _document(
     problem: Problem, network: Network, claims: dict[str, Any], given: AsGiven
 ) -> Document:
-    operations, arrays = model_and_weights(network)
-    arrays["inputs"] = stored(problem.inputs)
+    model, arrays = model_and_weights(network)
+    arrays["inputs"] = stored(as_read(network, problem.inputs))
     arrays["targets"] = stored(problem.objective.stored_targets)
     body: dict[str, Any] = {
-        "format": FORMAT,
+        "format": format_of(network),
         "theorem": problem.theorem.id,
         "semantics": problem.theorem.semantics,
-        "model": operations,
+        "model": model,
         "loss": problem.objective.record,
         "hashes": {
-            "weights": weights_hash(arrays, operations),
+            "weights": weights_hash(arrays, model),
             "inputs": array_hash(arrays["inputs"]),
             "targets": array_hash(arrays["targets"]),
         },
@@ -373,8 +375,7 @@ def _slack(
     if not found.value > 0.0:
         return None
     # The slack is that of the bound in use, not of what stood in for it far from the criterion.
-    rough = bounds.lipschitz.is_rough
-    lipschitz = JacobianLipschitz(bounds.state) if rough else bounds.lipschitz
+    lipschitz = state_lipschitz(bounds.state) if bounds.is_rough else bounds.lipschitz
     return lipschitz.upper(0.0) / found.value
 
 

@@ -24,9 +24,9 @@ from talweg.certificate._theorems import Theorem
 from talweg.enclosure import Ball
 from talweg.network import (
     ConflictingRows,
-    Linearization,
     MergedRows,
     Network,
+    NetworkState,
     check_data,
     merge_duplicates,
 )
@@ -71,7 +71,7 @@ class CrossEntropyObjective:
         """``(n,)`` int64 labels of the distinct rows, on the CPU."""
         return self.rows.targets.argmax(1).cpu()
 
-    def start_bounds(self, state: Linearization) -> Mapping[str, float]:
+    def start_bounds(self, state: NetworkState) -> Mapping[str, float]:
         """The distance from the infimum and mu_l; without smoothing, the loss. Summed, not padded.
 
         A checker evaluates these in more digits than talweg, so they need no slack.
@@ -79,7 +79,7 @@ class CrossEntropyObjective:
         Args:
             state: The network at w0 on the distinct rows.
         """
-        outputs = Ball(state.h[-1].mid.cpu(), state.h[-1].rad.cpu())
+        outputs = Ball(state.outputs.mid.cpu(), state.outputs.rad.cpu())
         counts = self.rows.multiplicity.cpu()
         if self.label_smoothing == 0.0:
             return {"initial_loss_upper": cross_entropy_upper(outputs, self.labels, counts)}

@@ -274,8 +274,9 @@ class PreconditionedSystem:
         n = self._shape.numel()
 
         def apply(x: np.ndarray) -> np.ndarray:
-            product = self._product(torch.from_numpy(x.reshape(-1))).numpy()
-            product += damping * x.reshape(-1)
+            u = np.asarray(x, dtype=np.float64).reshape(-1)
+            product = self._product(torch.from_numpy(u)).numpy()
+            product += damping * u
             return product
 
         return LinearOperator((n, n), matvec=apply, dtype=np.float64)
@@ -299,7 +300,8 @@ class PreconditionedSystem:
             size = b.norm(dim=0).clamp(min=1e-300)
             y = torch.linalg.solve_triangular(factor, (b / size).to(factor.dtype), upper=False)
             y = torch.linalg.solve_triangular(factor.mT, y, upper=True).to(torch.float64) * size
-            return y.numpy().reshape(x.shape)
+            solution: np.ndarray = y.numpy().reshape(x.shape)
+            return solution
 
         n = len(factor)
         return LinearOperator((n, n), matvec=apply, matmat=apply, dtype=np.float64)
@@ -333,6 +335,10 @@ def kernel_at(function: FlatFunction, w: Tensor, dtype: torch.dtype, *, centred:
         dtype: To compute in.
         centred: Whether it is projected, see `centred_kernel`.
     """
+    if not function.network.is_chain:
+        jacobian = function.jacobian(w).to(dtype)
+        kernel = jacobian @ jacobian.T
+        return centred_kernel(kernel, function.network.output_dim) if centred else kernel
     kernel = tangent_kernel_of(function.network_at(w), function.inputs, dtype=dtype)
     n, k = kernel.shape[:2]
     flat = kernel.reshape(n * k, n * k).contiguous()

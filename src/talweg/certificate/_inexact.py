@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from talweg.certificate._bounds import MeasuredBounds
 from talweg.certificate._padding import padded_up
 from talweg.certificate._theorems import Applied, Numbers
-from talweg.network import GradientError
+from talweg.network import GradientError, Linearization
 from talweg.theory import (
     FloorReached,
     SingularValueProfile,
@@ -72,7 +72,9 @@ class SquaredFloat64:
     def apply(self, bounds: MeasuredBounds, profile: SingularValueProfile) -> Applied:
         """The first theta for which the criterion holds, at its largest step."""
         r0, norm = self.budget(bounds), bounds.jacobian_norm_upper
-        samples = self.loss.entries // bounds.state.h[-1].shape[1]
+        samples = self.loss.entries // bounds.state.outputs.shape[1]
+        if not isinstance(bounds.state, Linearization):
+            raise RuntimeError("T9 was asked of a graph, which is refused earlier; please report")
         applied: Applied | None = None
         for theta in THETAS:
             step = largest_inexact_step_lower(r0, profile, norm, theta=theta, loss=self.loss)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from talweg.certificate._padding import padded_up
 from talweg.enclosure import Ball
-from talweg.network import Linearization, MergedRows, residual_norm_bound
+from talweg.network import MergedRows, NetworkState, state_residual_norm_bound
 from talweg.theory import SquaredLoss
 
 LossName = Literal["mse", "sse", "half_sse", "cross_entropy", "cross_entropy_sum"]
@@ -66,7 +66,7 @@ class Objective(Protocol):
         """The object under ``loss`` in the file."""
         ...
 
-    def start_bounds(self, state: Linearization) -> Mapping[str, float]:
+    def start_bounds(self, state: NetworkState) -> Mapping[str, float]:
         """What the theorems ask of the outputs at w0, by the name of the claim, padded."""
         ...
 
@@ -107,13 +107,15 @@ class SquaredObjective:
         """Kind and scaling."""
         return {"kind": self.kind, "scaling": self.loss.scaling}
 
-    def start_bounds(self, state: Linearization) -> Mapping[str, float]:
+    def start_bounds(self, state: NetworkState) -> Mapping[str, float]:
         """``|F(w0) - y|``.
 
         Args:
             state: The network at w0 on the distinct rows.
         """
-        return {"residual_norm_upper": padded_up(residual_norm_bound(state, self.rows.targets))}
+        return {
+            "residual_norm_upper": padded_up(state_residual_norm_bound(state, self.rows.targets))
+        }
 
     def kernel(self, full: Ball) -> Ball:
         """The tangent kernel itself: every residual can occur.

@@ -148,7 +148,8 @@ class Polish:
 
 def _system(function: FlatFunction, residual: Tensor, *, centred: bool) -> DampedSystem:
     """Factorisations where they are cheap, and on an accelerator; else conjugate gradients."""
-    if residual.numel() < PRECONDITIONED_FROM or residual.device.type != "cpu":
+    small = residual.numel() < PRECONDITIONED_FROM
+    if small or residual.device.type != "cpu" or not function.network.is_chain:
         return FactoredSystem(function, centred=centred)
     return PreconditionedSystem(function, centred=centred)
 

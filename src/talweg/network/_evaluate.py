@@ -6,11 +6,21 @@ import dataclasses
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from talweg._errors import InputError
-from talweg.network._graph import Elementwise, Linear, Network, Node, Operation, Scale
+from talweg.network._apply import applied_approx
+from talweg.network._graph import (
+    ChainOperation,
+    Elementwise,
+    Linear,
+    Network,
+    Node,
+    Operation,
+    Parametric,
+    Scale,
+)
+from talweg.network._rebuilt import GraphModule
 from talweg.network._refuse import FLOAT_DTYPES, refuse_nonfinite
 from talweg.nn import Scale as ScaleModule
 from talweg.nn import Sin, SmoothLeakyReLU
@@ -28,26 +38,42 @@ def evaluate_approx(network: Network, X: Tensor) -> Tensor:
     """Outputs of a network in float64 by plain torch operations, without any error bound.
 
     Args:
-        network: A chain.
-        X: Inputs ``(n, d)``, on the device of the weights; converted to float64.
+        network: Any network.
+        X: Inputs ``(n, d)`` or ``(n, *input_shape)``, on the device of the weights; converted to
+            float64.
 
     Returns:
         ``(n, k)`` float64.
     """
-    values = [X.to(torch.float64)]
+    return evaluated_with(network, X.to(torch.float64), {})
+
+
+def evaluated_with(network: Network, X: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+    """Outputs with other values for some stored tensors; differentiable in them.
+
+    Args:
+        network: Any network.
+        X: Inputs ``(n, d)`` or ``(n, *input_shape)``, in the dtype to compute in.
+        values: Tensors by name, in the same dtype; the others are converted to it.
+
+    Returns:
+        ``(n, k)``.
+    """
+    shape = network.input_shape or (network.input_dim,)
+    states = [X.reshape(len(X), *shape)]
     for node in network.nodes:
-        operation, x = node.operation, values[node.inputs[0]]
-        if isinstance(operation, Linear):
-            bias = None if operation.bias is None else operation.bias.to(torch.float64)
-            values.append(F.linear(x, operation.weight.to(torch.float64), bias))
-        elif isinstance(operation, Elementwise):
-            values.append(elementwise_approx(operation, x))
-        else:
-            values.append(x * operation.numerator / operation.denominator)
-    return values[-1]
+        operation, own = node.operation, {}
+        if isinstance(operation, Parametric):
+            own = {
+                slot.field: values[slot.name] if slot.name in values else slot.tensor.to(X.dtype)
+                for slot in operation.slots()
+            }
+        inputs = [states[e] for e in node.inputs]
+        states.append(applied_approx(operation, inputs, own.get("weight"), own.get("bias")))
+    return states[-1]
 
 
-def module_of(operation: Operation) -> nn.Module:
+def module_of(operation: ChainOperation) -> nn.Module:
     """One operation as a module; linear layers in float64 with weights of their own."""
     if isinstance(operation, Linear):
         return _linear_module(operation)
@@ -86,19 +112,32 @@ def _linear_module(operation: Linear) -> nn.Linear:
     return module
 
 
-def build_module(network: Network) -> nn.Sequential:
-    """The network as an `nn.Sequential` in float64; layer ``t`` is operation ``t``.
+def build_module(network: Network) -> nn.Module:
+    """The network as a module in float64.
 
-    Reading the result gives the operations back, weights converted exactly. A network whose model
-    returned shape ``(n,)`` ends in ``nn.Flatten(0)``.
+    A chain becomes an `nn.Sequential` in which layer ``t`` is operation ``t``, a graph a
+    `GraphModule` with the parameter names of its model. Reading the result gives the operations
+    back, weights converted exactly. A network whose model returned shape ``(n,)`` does so too.
 
     Args:
-        network: A chain.
+        network: Any network.
 
     Returns:
         A module in training mode with parameters of its own, frozen where they were frozen.
     """
-    modules = [module_of(operation) for operation in network.operations]
+    return sequential_of(network) if network.is_chain else GraphModule(network)
+
+
+def sequential_of(network: Network) -> nn.Sequential:
+    """A chain as `nn.Sequential`; one whose model returned ``(n,)`` ends in ``nn.Flatten(0)``.
+
+    Args:
+        network: A chain.
+
+    Raises:
+        UnsupportedModelError: It is no chain.
+    """
+    modules = [module_of(operation) for operation in network.chain_operations]
     if network.flat_output:
         modules.append(nn.Flatten(0))
     return nn.Sequential(*modules)
@@ -119,13 +158,7 @@ def set_parameters(network: Network, values: Mapping[str, Tensor]) -> Network:
         InputError: A name is unknown, or a value has another shape, no float dtype, or is not
             finite.
     """
-    known = {
-        name: tensor
-        for op in network.operations
-        if isinstance(op, Linear)
-        for name, tensor in ((op.weight_name, op.weight), (op.bias_name, op.bias))
-        if name is not None and tensor is not None
-    }
+    known = {slot.name: slot.tensor for slot in network.slots()}
     replaced: dict[str, Tensor] = {}
     for name, value in values.items():
         if name not in known:
@@ -147,7 +180,7 @@ def set_parameters(network: Network, values: Mapping[str, Tensor]) -> Network:
 
 
 def _with(operation: Operation, replaced: Mapping[str, Tensor]) -> Operation:
-    if not isinstance(operation, Linear):
+    if not isinstance(operation, Parametric):
         return operation
     bias = operation.bias
     if operation.bias_name is not None:

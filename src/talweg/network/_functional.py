@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.func import jacrev, vmap
 
-from talweg.network._evaluate import elementwise_approx, set_parameters
-from talweg.network._graph import Elementwise, Linear, Network
+from talweg.network._evaluate import evaluated_with, set_parameters
+from talweg.network._graph import Network
 
 
 class FlatFunction:
     """``w -> F(w)`` on fixed inputs, in plain float64 (no error bound).
 
     Args:
-        network: A chain.
-        X: Inputs ``(n, d)``.
+        network: Any network.
+        X: Inputs ``(n, d)`` or ``(n, *input_shape)``.
         root: Optional ``(n,)`` factors of the rows (square roots of multiplicities).
     """
 
@@ -24,8 +24,13 @@ class FlatFunction:
         self._X = X.to(torch.float64)
         self._root = None if root is None else root.reshape(-1, 1)
         self._tensors = [
-            t.detach().to(torch.float64) for t in _trainable_tensors(network)
-        ]  # fmt: skip
+            slot.tensor.detach().to(torch.float64) for slot in network.trainable_slots()
+        ]
+
+    @property
+    def network(self) -> Network:
+        """The network at its own weights."""
+        return self._network
 
     @property
     def inputs(self) -> Tensor:
@@ -52,33 +57,30 @@ class FlatFunction:
 
     def __call__(self, w: Tensor) -> Tensor:
         """Outputs ``(n, k)``."""
-        parts = iter(self.split(w))
-        h = self._X
-        for op in self._network.operations:
-            if isinstance(op, Linear):
-                weight = next(parts) if op.weight_trainable else op.weight.to(torch.float64)
-                bias = op.bias
-                if bias is not None:
-                    bias = next(parts) if op.bias_trainable else bias.to(torch.float64)
-                h = F.linear(h, weight, bias)
-            elif isinstance(op, Elementwise):
-                h = elementwise_approx(op, h)
-            else:
-                h = h * op.numerator / op.denominator
+        names = self._network.parameter_names()
+        h = evaluated_with(self._network, self._X, dict(zip(names, self.split(w), strict=True)))
         return h if self._root is None else h * self._root
+
+    def jacobian(self, w: Tensor) -> Tensor:
+        """``J(w)``, ``(n k, p)``, sample by sample: an output depends on its own row only."""
+        names = self._network.parameter_names()
+
+        def one(row: Tensor, *parts: Tensor) -> Tensor:
+            values = dict(zip(names, parts, strict=True))
+            return evaluated_with(self._network, row.unsqueeze(0), values)[0]
+
+        parts = self.split(w)
+        jacobians = vmap(
+            jacrev(one, argnums=tuple(range(1, len(parts) + 1))),
+            in_dims=(0, *(None for _ in parts)),
+            chunk_size=64,
+        )(self._X, *parts)
+        joined = torch.cat([j.flatten(2) for j in jacobians], 2)  # (n, k, p)
+        if self._root is not None:
+            joined = joined * self._root.unsqueeze(2)
+        return joined.flatten(0, 1)
 
     def network_at(self, w: Tensor) -> Network:
         """The network with the parameters ``w`` stored as float64."""
         names = self._network.parameter_names()
         return set_parameters(self._network, dict(zip(names, self.split(w), strict=True)))
-
-
-def _trainable_tensors(network: Network) -> list[Tensor]:
-    tensors: list[Tensor] = []
-    for op in network.operations:
-        if isinstance(op, Linear):
-            if op.weight_trainable:
-                tensors.append(op.weight)
-            if op.bias is not None and op.bias_trainable:
-                tensors.append(op.bias)
-    return tensors

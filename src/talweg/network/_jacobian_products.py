@@ -40,7 +40,7 @@ class JacobianProducts:
         self._root = root
         self._layers: list[_Affine | Tensor | float] = []  # a tensor: slopes (n, d)
         h = X.to(torch.float64)
-        for op in network.operations:
+        for op in network.chain_operations:
             if isinstance(op, Linear):
                 weight = op.weight.detach().to(torch.float64)
                 bias = op.bias

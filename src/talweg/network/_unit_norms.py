@@ -127,4 +127,6 @@ def _spectral_upper(matrices: Tensor) -> Tensor:
         # |B|^2 <= |fl(B B^T)| + gamma |B|_F^2 + underflows, B scaled to |B|_F < 1.
         error = add_up(mul_up(mul_up(size, size), gamma(order)), floor)
         norm = mul_up(add_up(sqrt_up(add_up(norm, error)), floor), scale)
-    return norm
+    # Underflows would enter through four roots.
+    zero = (matrices == 0.0).flatten(1).all(1)
+    return torch.where(zero, 0.0, norm)

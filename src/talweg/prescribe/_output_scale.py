@@ -298,7 +298,7 @@ class _Family:
         if self._form == "antisymmetric":
             return 0.0
         state, rows = self._bounds.state, self._bounds.rows
-        shifted = Ball.exact(rows.targets) + state.h[-1] * scale
+        shifted = Ball.exact(rows.targets) + state.outputs * scale
         difference = (shifted - Ball.exact(self._shifted(scale))) * state.root.reshape(-1, 1)
         return float(norm_upper(difference.magnitude_upper()))
 

@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from talweg._errors import InputError
 from talweg.network import (
     ConflictingRows,
-    JacobianLipschitz,
     Network,
     check_data,
     evaluate_approx,
     gate,
-    linearize,
     merge_duplicates,
+    network_state,
     read,
     set_parameters,
+    state_lipschitz,
     tangent_kernel_of,
 )
 
@@ -103,8 +103,8 @@ class TrappingWatch:
         norm = self._residual_norm(network)
         if not math.isfinite(norm):
             return TrapCheck(step, norm, math.inf)
-        state = linearize(network, self._rows.inputs, self._rows.multiplicity)
-        self._lipschitz = JacobianLipschitz(state).upper(0.0)
+        state = network_state(network, self._rows.inputs, self._rows.multiplicity)
+        self._lipschitz = state_lipschitz(state).upper(0.0)
         return TrapCheck(step, norm, self._factor(network, norm))
 
     def candidates(

@@ -11,17 +11,18 @@ from talweg._errors import InputError
 from talweg.enclosure import Interval, require_sound_arithmetic
 from talweg.network import (
     ConflictingRows,
-    JacobianLipschitz,
-    Linearization,
+    LipschitzBound,
     MergedRows,
     Network,
+    NetworkState,
     check_data,
     gate,
-    kernel_ball,
-    linearize,
     merge_duplicates,
+    network_state,
     read,
-    residual_norm_bound,
+    state_kernel_ball,
+    state_lipschitz,
+    state_residual_norm_bound,
 )
 from talweg.theory import SingularValueProfile, SquaredLoss, singular_value_profile
 from talweg.verified import psd_largest_eigenvalue_upper, smallest_eigenvalue_lower
@@ -51,11 +52,11 @@ class WeightBounds:
 
     network: Network
     rows: MergedRows
-    state: Linearization
+    state: NetworkState
     residual_norm_upper: float
     sigma_min_lower: float
     jacobian_norm_upper: float
-    lipschitz: JacobianLipschitz
+    lipschitz: LipschitzBound
 
     def profile(self) -> SingularValueProfile:
         """The profile s on the longest ball on which it is surely positive, or nearly so."""
@@ -109,18 +110,18 @@ def weight_bounds(model: nn.Module, X: Tensor, y: Tensor) -> WeightBounds:
             f"equal inputs in X must have equal targets for zero loss to exist; {shown} do not. "
             "Merge such rows into one with the mean target."
         )
-    state = linearize(network, rows.inputs, rows.multiplicity)
-    kernel = kernel_ball(state)
+    state = network_state(network, rows.inputs, rows.multiplicity)
+    kernel = state_kernel_ball(state)
     smallest = smallest_eigenvalue_lower(kernel)
     largest = psd_largest_eigenvalue_upper(kernel)
     return WeightBounds(
         network,
         rows,
         state,
-        residual_norm_bound(state, rows.targets),
+        state_residual_norm_bound(state, rows.targets),
         Interval.point(smallest).sqrt().lo if 0.0 < smallest < math.inf else 0.0,
         Interval.point(largest).sqrt().hi if 0.0 <= largest < math.inf else math.inf,
-        JacobianLipschitz(state),
+        state_lipschitz(state),
     )
 
 

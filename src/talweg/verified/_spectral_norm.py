@@ -78,6 +78,40 @@ def spectral_norm_upper(a: Ball | Tensor) -> Tensor:
     return torch.where(bound.isnan(), torch.inf, bound).reshape(batch)
 
 
+def largest_eigenvalue_upper(g: Ball) -> Tensor:
+    """Numbers that are certainly >= lambda_max(S) for every symmetric S in the ball.
+
+    Args:
+        g: (b, n, n) balls with exactly symmetric midpoints.
+
+    Returns:
+        (b,) float64: about 1e-7 relative above lambda_max of a positive semidefinite midpoint plus
+        a norm bound of the radius; inf where nothing is shown; 0 for n = 0.
+
+    Raises:
+        InputError: not a stack of square matrices, or a midpoint that is not exactly symmetric.
+    """
+    if g.ndim != 3 or g.shape[1] != g.shape[2] or not torch.equal(g.mid, g.mid.mT):
+        raise InputError(
+            "`g` of largest_eigenvalue_upper(g) must be (b, n, n) with symmetric midpoints; got "
+            f"shape {tuple(g.shape)}. Use Ball.symmetrized."
+        )
+    if g.mid.numel() == 0:
+        return torch.zeros(len(g), dtype=torch.float64, device=g.device)
+    largest = g.mid.abs().amax((-2, -1))
+    factor = power_of_two(-torch.frexp(largest).exponent.clamp(-1000, 1000))
+    scaled = g.mid * factor[:, None, None]
+    per_stack = max(1, STACK_ENTRIES // g.shape[1] ** 2)
+    stacks = [_gram_norm(scaled[i : i + per_stack]) for i in range(0, len(scaled), per_stack)]
+    # Entries that underflow move by eta at most; the cheap norm always holds.
+    found = add_up(torch.cat(stacks), underflow(g.shape[1]))
+    bound = torch.fmin(found, _cheap_norm(scaled))
+    bound = torch.where(largest == 0.0, 0.0, div_up(bound, factor))
+    if not is_zero(g.rad):
+        bound = add_up(bound, _cheap_norm(g.rad))
+    return torch.where(bound.isnan(), torch.inf, bound)
+
+
 def _cheap_norm(a: Tensor) -> Tensor:
     """min(|A|_F, sqrt(|A|_1 |A|_inf)), rounded up, (b, m, n) -> (b,)."""
     size = a.abs()
