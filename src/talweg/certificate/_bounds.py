@@ -89,21 +89,18 @@ class MeasuredBounds:
         return replace(self, lipschitz=state_lipschitz(self.state), is_rough=False)
 
 
-def measured_bounds(
-    network: Network, objective: Objective, watch: Stopwatch, *, guess: float | None = None
-) -> MeasuredBounds:
+def measured_bounds(network: Network, objective: Objective, watch: Stopwatch) -> MeasuredBounds:
     """Bounds of loss, kernel spectrum and Jacobian at the stored weights.
 
     Args:
         network: Any network.
         objective: The loss with its data.
         watch: Where the seconds of each stage are booked.
-        guess: An untrusted estimate of the kernel's smallest eigenvalue; it saves a factorisation.
     """
     begun = time.perf_counter()
     state = network_state(network, objective.rows.inputs, objective.rows.multiplicity)
     start = objective.start_bounds(state)
-    smallest, largest = _spectrum(state, objective, watch, begun, guess)
+    smallest, largest = _spectrum(state, objective, watch, begun)
     sigma = Interval.point(smallest).sqrt().lo if 0.0 < smallest < math.inf else 0.0
     norm = Interval.point(largest).sqrt().hi if 0.0 <= largest < math.inf else math.inf
     # Most weights are far from the criterion, and then a rough constant says so as well.
@@ -125,7 +122,7 @@ def is_large(state: NetworkState) -> bool:
 
 
 def _spectrum(
-    state: NetworkState, objective: Objective, watch: Stopwatch, begun: float, guess: float | None
+    state: NetworkState, objective: Objective, watch: Stopwatch, begun: float
 ) -> tuple[float, float]:
     """Bounds of the extreme eigenvalues; the kernel lives no longer than this call."""
     kernel: Ball | SymmetricBall = (
@@ -134,15 +131,15 @@ def _spectrum(
         else state_symmetric_kernel(state)
     )
     begun = watch.add("kernel", begun)
-    bounds = smallest_eigenvalue_lower(kernel, guess=guess), psd_largest_eigenvalue_upper(kernel)
+    bounds = smallest_eigenvalue_lower(kernel), psd_largest_eigenvalue_upper(kernel)
     watch.add("eigenvalues", begun)
     return bounds
 
 
 def estimated_missing_factor(
     network: Network, objective: Objective, need: Callable[[MeasuredBounds], float], smallest: float
-) -> float:
-    """``2 beta need / lambda_min`` with the rough constant: what `Outcome` would say, about.
+) -> tuple[float, float]:
+    """``2 beta need / lambda_min``, what `Outcome` would say, about; and beta, the rough constant.
 
     Args:
         network: Any network.
@@ -154,4 +151,5 @@ def estimated_missing_factor(
     lipschitz = state_lipschitz(state, rough=True)
     start = objective.start_bounds(state)
     bounds = MeasuredBounds(start, math.sqrt(smallest), math.inf, lipschitz, state, True)
-    return 2.0 * lipschitz.upper(0.0) * need(bounds) / smallest
+    beta = lipschitz.upper(0.0)
+    return 2.0 * beta * need(bounds) / smallest, beta

@@ -129,13 +129,14 @@ def _answer(
 ) -> Certificate:
     """Bounds and theorem for the weights as given, then for polished ones."""
     search = _search(problem) if polish else None
-    missing: float | None = None
+    hopeless: tuple[float, float] | None = None
     if search is not None:
         say("looking at the weights as given")
-        missing = _hopeless_missing_factor(problem, search, watch)
-        if missing is not None:
+        hopeless = _hopeless_missing_factor(problem, search, watch)
+        if hopeless is not None:
+            missing, beta = hopeless
             given = AsGiven("UNDECIDED", _estimated_reason(problem, missing), missing)
-            found = _polished(problem, search, None, say, watch)
+            found = _polished(problem, search, beta, say, watch)
             if found is not None:
                 return _proved_after_polish(problem, found, given, attack, seed, say, watch)
     say("bounds for the weights as given")
@@ -149,8 +150,8 @@ def _answer(
     )
     if proved:
         return _proved(problem, problem.network, bounds, outcome, given, attack, seed, say, watch)
-    if search is not None and missing is None:
-        found = _polished(problem, search, bounds, say, watch)
+    if search is not None and hopeless is None:
+        found = _polished(problem, search, bounds.lipschitz.upper(0.0), say, watch)
         if found is not None:
             return _proved_after_polish(problem, found, given, attack, seed, say, watch)
     return replace(
@@ -169,21 +170,26 @@ def _search(problem: Problem) -> Polish | None:
     return Polish(problem.network, rows.inputs, goal, rows.multiplicity)
 
 
-def _hopeless_missing_factor(problem: Problem, search: Polish, watch: Stopwatch) -> float | None:
+def _hopeless_missing_factor(
+    problem: Problem, search: Polish, watch: Stopwatch
+) -> tuple[float, float] | None:
     """An estimate of the missing factor of the weights as given, where it is beyond all doubt.
+
+    With it comes the Lipschitz constant that it was made with.
 
     None where the weights may meet the criterion, or where bounds are as cheap as this estimate.
     """
     begun = time.perf_counter()
-    smallest = search.smallest_at_start()
+    # What a target asks for may be far less than what the whole way to the minimum does.
+    smallest = search.smallest_at_start() if problem.target is None else None
     if smallest is None or not smallest > 0.0:
         watch.add("polish", begun)
         return None
-    factor = estimated_missing_factor(
+    factor, beta = estimated_missing_factor(
         problem.network, problem.objective, problem.theorem.budget, smallest
     )
     watch.add("polish", begun)
-    return factor if HOPELESS <= factor < math.inf else None
+    return (factor, beta) if HOPELESS <= factor < math.inf else None
 
 
 def _estimated_reason(problem: Problem, missing: float) -> str:
@@ -247,7 +253,7 @@ def _explained(outcome: Outcome) -> str:
 
 
 def _polished(
-    problem: Problem, search: Polish, given: MeasuredBounds | None, say: Progress, watch: Stopwatch
+    problem: Problem, search: Polish, beta: float, say: Progress, watch: Stopwatch
 ) -> tuple[Network, MeasuredBounds, Outcome, float] | None:
     rows = problem.objective.rows
 
@@ -257,11 +263,10 @@ def _polished(
 
     begun = time.perf_counter()
     say("polishing: Levenberg-Marquardt steps")
-    at_start = lipschitz(problem.network) if given is None else given.lipschitz.upper(0.0)
-    for proposal in search.steps(lipschitz=lipschitz, lipschitz_at_start=at_start):
+    for proposal in search.steps(lipschitz=lipschitz, lipschitz_at_start=beta):
         watch.add("polish", begun)
         say(f"bounds after {proposal.steps} steps, |r| = {proposal.residual_norm:.3g}")
-        bounds = problem.bounds(proposal.network, watch, proposal.smallest)
+        bounds = problem.bounds(proposal.network, watch)
         outcome, reason = _judged(problem, bounds, watch)
         if outcome.verdict.conclusion is not None and reason is None:
             return proposal.network, bounds, outcome, proposal.distance

@@ -36,7 +36,10 @@ MOST_ITERATIONS = 120
 """Of conjugate gradients with a fresh preconditioner."""
 
 STALE_ITERATIONS = 20
-"""Iterations from which a fresh factorisation is the cheaper way on."""
+"""Iterations from which a fresh factorisation is the cheaper way on; more where N is large."""
+
+STALE_ORDER = 400
+"""N over this is that number for large N: a factorisation grows with a higher power of N."""
 
 LEAST_SHARE = 3e-7
 """Damping of the float32 factor at least, of the largest diagonal entry times the root of N."""
@@ -44,8 +47,8 @@ LEAST_SHARE = 3e-7
 PLAUSIBLE = 0.05
 """Of the mean eigenvalue: no smallest eigenvalue is looked for that would have to be larger."""
 
-RITZ_WIDTH = 4
-RITZ_ITERATIONS = 16
+RITZ_WIDTH = 2
+RITZ_ITERATIONS = 12
 FIRST_RITZ_ITERATIONS = 6
 """At the start, where the order of magnitude is enough."""
 
@@ -64,10 +67,6 @@ class DampedSystem(Protocol):
 
     def smallest_exceeds(self, threshold: float) -> bool:
         """Whether ``lambda_min(K)`` looks larger."""
-        ...
-
-    def smallest(self) -> float | None:
-        """An estimate of ``lambda_min(K)`` from above, if one is at hand."""
         ...
 
     def release(self) -> None:
@@ -115,10 +114,6 @@ class FactoredSystem:
         """
         return self._factor(-threshold) is not None
 
-    def smallest(self) -> float | None:
-        """Not known."""
-        return None
-
     def release(self) -> None:
         """Drop the buffer, not the kernel."""
         self._buffer = torch.empty(0, 0)
@@ -158,6 +153,7 @@ class PreconditionedSystem:
         self._factor: Tensor | None = None  # of K + mu I at earlier weights, float32
         self._fresh = False
         self._w: Tensor | None = None
+        self._products: dict[torch.dtype, JacobianProducts] = {}
         self._directions: np.ndarray | None = None
         self._smallest: float | None = None  # at these weights
         self._last_smallest: float | None = None
@@ -179,10 +175,9 @@ class PreconditionedSystem:
         if self._w is w:
             return
         self._w, self._fresh, self._smallest = w, False, None
-        self._products = JacobianProducts(
-            self._function.network_at(w), self._function.inputs, self._function.root
-        )
-        self._shape = self._products.outputs.shape
+        self._products.clear()
+        self._network = self._function.network_at(w)
+        self._shape = torch.Size((len(self._function.inputs), self._network.output_dim))
         if self._factor is None and math.isnan(self._mean):
             kernel = kernel_at(self._function, w, torch.float32, centred=self._centred)
             self._mean = float(kernel.diagonal().mean())
@@ -201,10 +196,6 @@ class PreconditionedSystem:
         smallest = self.find_smallest()
         return smallest is not None and smallest > threshold
 
-    def smallest(self) -> float | None:
-        """The Ritz value at these weights, if it was asked for."""
-        return self._smallest
-
     def find_smallest(self) -> float | None:
         """The Ritz value at these weights; None where none was found."""
         if self._smallest is None and self._factor is not None:
@@ -222,15 +213,19 @@ class PreconditionedSystem:
             residual: ``(n, k)``.
             damping: > 0.
         """
+        start: np.ndarray | None = None
         for renewed in (False, True):
             if renewed:
                 self._refactor(damping)
             if self._factor is None:
                 continue
-            most = MOST_ITERATIONS if self._fresh else STALE_ITERATIONS
-            x = self._solved(residual, damping, most)
+            stale = max(STALE_ITERATIONS, residual.numel() // STALE_ORDER)
+            x, start = self._solved(
+                residual, damping, MOST_ITERATIONS if self._fresh else stale, start
+            )
             if x is not None:
-                return torch.cat([part.reshape(-1) for part in self._products.pull(x)])
+                pulled = self._products_in(torch.float64).pull(x)
+                return torch.cat([part.reshape(-1) for part in pulled])
             if self._fresh:
                 return None
         return None
@@ -250,11 +245,16 @@ class PreconditionedSystem:
         self._fresh = self._factor is not None
         self.factorisations += 1
 
-    def _solved(self, residual: Tensor, damping: float, most: int) -> Tensor | None:
+    def _solved(
+        self, residual: Tensor, damping: float, most: int, start: np.ndarray | None
+    ) -> tuple[Tensor | None, np.ndarray | None]:
+        """The solution, or None and where to go on from."""
         size = float(residual.norm())
         b = (residual / size).reshape(-1).numpy()
         strong = damping >= STRONG_DAMPING * self._mean
         tolerance = LOOSE_TOLERANCE if strong else LINEAR_TOLERANCE
+        # Damped so much, and solved so roughly, the system is well enough known in float32.
+        dtype = torch.float32 if strong else torch.float64
         count = 0
 
         def counted(_: np.ndarray) -> None:
@@ -262,30 +262,39 @@ class PreconditionedSystem:
             count += 1
 
         x, info = cg(
-            self._operator(damping), b, rtol=tolerance, atol=0.0, maxiter=most,
-            M=self._preconditioner(), callback=counted,
+            self._operator(damping, dtype), b, rtol=tolerance, atol=0.0, maxiter=most,
+            M=self._preconditioner(), callback=counted, x0=start,
         )  # fmt: skip
         self.iterations += count
-        if info != 0 or not np.isfinite(x).all():
-            return None
-        return (torch.from_numpy(x) * size).reshape(residual.shape)
+        if not np.isfinite(x).all():
+            return None, None
+        if info != 0:
+            return None, x
+        return (torch.from_numpy(x) * size).reshape(residual.shape), x
 
-    def _operator(self, damping: float) -> LinearOperator:
+    def _products_in(self, dtype: torch.dtype) -> JacobianProducts:
+        if dtype not in self._products:
+            self._products[dtype] = JacobianProducts(
+                self._network, self._function.inputs, self._function.root, dtype
+            )
+        return self._products[dtype]
+
+    def _operator(self, damping: float, dtype: torch.dtype = torch.float64) -> LinearOperator:
         n = self._shape.numel()
 
         def apply(x: np.ndarray) -> np.ndarray:
             u = np.asarray(x, dtype=np.float64).reshape(-1)
-            product = self._product(torch.from_numpy(u)).numpy()
+            product = self._product(torch.from_numpy(u), dtype).numpy()
             product += damping * u
             return product
 
         return LinearOperator((n, n), matvec=apply, dtype=np.float64)
 
-    def _product(self, x: Tensor) -> Tensor:
-        """K x, or P K P x + c (I - P) x, in float64."""
+    def _product(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """K x, or P K P x + c (I - P) x, computed in a dtype, float64."""
         u = x.reshape(self._shape)
         inner = centred_rows(u) if self._centred else u
-        product = self._products.kernel_product(inner)
+        product = self._products_in(dtype).kernel_product(inner.to(dtype)).to(torch.float64)
         if self._centred:
             product = centred_rows(product) + self._mean * (u - inner)
         return product.reshape(-1)

@@ -46,14 +46,12 @@ class Proposal:
         distance: Euclidean distance from the weights at the start, float.
         residual_norm: ``|r|`` there, float.
         steps: Accepted steps so far.
-        smallest: An estimate of the kernel's smallest eigenvalue, where one is at hand.
     """
 
     network: Network
     distance: float
     residual_norm: float
     steps: int
-    smallest: float | None = None
 
 
 class Polish:
@@ -120,9 +118,8 @@ class Polish:
                 if not _looks_met(system, need, AMPLE * beta):
                     beta = lipschitz(here)
                 if _looks_met(system, need, beta):
-                    smallest = system.smallest()
                     system.release()
-                    yield Proposal(here, float((w - start).norm()), norm, steps, smallest)
+                    yield Proposal(here, float((w - start).norm()), norm, steps)
             mean = system.mean
             if damping is None:
                 damping = FIRST_DAMPING * mean

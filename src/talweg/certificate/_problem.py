@@ -54,10 +54,8 @@ class Problem:
     def outputs(self) -> int:
         return self.network.output_dim
 
-    def bounds(
-        self, network: Network, watch: Stopwatch, guess: float | None = None
-    ) -> MeasuredBounds:
-        bounds = measured_bounds(network, self.objective, watch, guess=guess)
+    def bounds(self, network: Network, watch: Stopwatch) -> MeasuredBounds:
+        bounds = measured_bounds(network, self.objective, watch)
         begun = time.perf_counter()
         bounds = bounds.sharpened(self.theorem.need(bounds))
         watch.add("lipschitz", begun)

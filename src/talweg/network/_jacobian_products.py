@@ -1,4 +1,4 @@
-"""Products with the Jacobian of a chain at fixed weights, in plain float64 (no error bound).
+"""Products with the Jacobian of a chain at fixed weights, in plain floats (no error bound).
 
 Values and slopes of all layers are kept from one evaluation; a product J^T u then costs two matrix
 products for each layer, and so does J v. Many products at one set of weights are what conjugate
@@ -34,20 +34,23 @@ class JacobianProducts:
         network: A chain.
         X: Inputs ``(n, d)``.
         root: Factors of the rows ``(n, 1)``, or None.
+        dtype: To compute in.
     """
 
-    def __init__(self, network: Network, X: Tensor, root: Tensor | None) -> None:
-        self._root = root
+    def __init__(
+        self, network: Network, X: Tensor, root: Tensor | None, dtype: torch.dtype = torch.float64
+    ) -> None:
+        self._root = root = None if root is None else root.to(dtype)
         self._layers: list[_Affine | Tensor | float] = []  # a tensor: slopes (n, d)
-        h = X.to(torch.float64)
+        h = X.to(dtype)
         for op in network.chain_operations:
             if isinstance(op, Linear):
-                weight = op.weight.detach().to(torch.float64)
+                weight = op.weight.detach().to(dtype)
                 bias = op.bias
                 self._layers.append(
                     _Affine(weight, h, op.weight_trainable, bias is not None and op.bias_trainable)
                 )
-                h = F.linear(h, weight, None if bias is None else bias.detach().to(torch.float64))
+                h = F.linear(h, weight, None if bias is None else bias.detach().to(dtype))
             elif isinstance(op, Elementwise):
                 h, slopes = _value_and_slope(op, h)
                 self._layers.append(slopes)

@@ -33,7 +33,6 @@ from talweg.verified._symmetric import (
 
 # Relative distances below the estimate at which the shift is tried, one after the other.
 MARGINS = (2e-4, 3e-3, 5e-2, 0.5)
-GUESSES = 2  # of these distances are tried below a guess from outside
 SHARP_MARGIN = 1e-9  # tried first where the estimate is exact to rounding and an attempt is cheap
 
 
@@ -72,10 +71,9 @@ def _searched(matrix: SymmetricMatrix, floor: float, guess: float | None) -> flo
     buffer = torch.empty_like(matrix.mid, memory_format=torch.contiguous_format)
     if guess is not None and math.isfinite(guess):
         hint = power_scaled(guess, -matrix.exponent)
-        for margin in MARGINS[:GUESSES]:
-            bound = _attempt(matrix, hint - margin * abs(hint), buffer)
-            if bound > -math.inf:
-                return bound
+        bound = _attempt(matrix, hint - MARGINS[0] * abs(hint), buffer)
+        if bound > -math.inf:
+            return bound
     estimate, uncertainty = _estimated(matrix, floor, buffer)
     if not math.isfinite(estimate):
         return -math.inf
