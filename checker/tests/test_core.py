@@ -85,7 +85,7 @@ def table() -> str:
     """Lines of code and of text, module by module."""
     rows = [(name, code_lines(text), text.count("\n")) for name, text in core()]
     rows.append(("together", sum(row[1] for row in rows), sum(row[2] for row in rows)))
-    texts = [path.read_text(encoding="utf-8") for path in PACKAGE.glob("*.py")]
+    texts = [path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")]
     whole = sum(map(code_lines, texts)), sum(text.count("\n") for text in texts)
     rows.append(("whole checker", *whole))
     return "\n".join(f"{name:26} {code:4} of code, {text:4} in all" for name, code, text in rows)
@@ -95,7 +95,7 @@ def test_the_core_can_be_read_in_one_sitting() -> None:
     assert sum(code_lines(text) for _, text in core()) <= LIMIT, table()
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.stem)
 def test_nothing_of_talweg_or_torch_is_imported(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names: list[str] = []

@@ -15,8 +15,8 @@ from talweg_check._forms import FORMS
 from talweg_check._grammar import Certificate
 from talweg_check._grammar import certificate as parsed
 from talweg_check._linear_algebra import smallest_eigenvalue_lower
-from talweg_check._lipschitz import JacobianLipschitz
-from talweg_check._network import Network, merged, stages_of
+from talweg_check._models import jacobian_lipschitz, network, stored_numbers
+from talweg_check._network import merged
 from talweg_check._rounding import gradient_error_doubts
 from talweg_check._sentence import require_sentence
 from talweg_check._theorems import require_theorem
@@ -64,18 +64,17 @@ def _require_claims(certificate: Certificate, data: tuple[StoredArray, StoredArr
     certificate = bound(certificate, data)
     arrays, counts = dict(certificate.arrays), certificate.counts
     labels = certificate.loss.targets(arrays.pop("targets"), counts)
-    values = {name: array.values() for name, array in arrays.items()}
+    values = stored_numbers(certificate, arrays)
     inputs, targets, multiplicity = merged(values["inputs"], labels)
     if len(inputs) * counts["outputs"] > ENTRIES_LIMIT:
         raise Incomplete(f"this checker takes at most {ENTRIES_LIMIT} residual entries")
-    stages = stages_of(certificate.operations, values)
-    net = Network(stages, exact(inputs), multiplicity, certificate.loss.frame)
+    net = network(certificate, values, inputs, multiplicity)
     doubts = certificate.loss.doubts(net, targets, certificate.claims)
     doubts += gradient_error_doubts(certificate, net)
 
     doubts += _spectrum_doubts(net.kernel(), certificate.claims)
     if not doubts:
-        lipschitz = JacobianLipschitz(net)
+        lipschitz = jacobian_lipschitz(net)
         for radius, beta in certificate.profile:
             if not lipschitz.upper(radius) <= arb(beta):
                 doubts.append(f"jacobian_lipschitz_upper is not confirmed at radius {radius!r}")

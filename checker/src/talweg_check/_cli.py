@@ -113,10 +113,10 @@ def _load(path: str) -> StoredArray:
     except Exception as error:  # noqa: BLE001 - a hostile header makes NumPy raise nearly anything
         raise Misuse(f"{path} is not a readable .npy file ({type(error).__name__})") from None
     kind = KINDS.get(getattr(array, "dtype", np.dtype(bool)).str)
-    if kind is None or array.ndim != (1 if kind == "I64" else 2):
+    if kind is None or array.ndim < (1 if kind == "I64" else 2):
         raise Misuse(
-            f"{path} must hold a matrix of little-endian float16, float32 or float64, or labels: "
-            "a vector of int64"
+            f"{path} must hold rows of little-endian float16, float32 or float64, or whole "
+            "numbers: int64"
         )
     return StoredArray(kind, array.shape, array.tobytes())
 

@@ -68,9 +68,15 @@ def sources() -> dict[str, Path]:
     assert spec.submodule_search_locations is not None
     (folder,) = spec.submodule_search_locations
     names = {}
-    for path in sorted(Path(folder).glob("*.py")):
-        names[PACKAGE if path.stem == "__init__" else f"{PACKAGE}.{path.stem}"] = path
+    for path in sorted(Path(folder).rglob("*.py")):
+        parts = path.relative_to(folder).with_suffix("").parts
+        names[".".join([PACKAGE, *(part for part in parts if part != "__init__")])] = path
     return names
+
+
+def outside(module: str) -> bool:
+    """Whether a module is not mutated: graphs have tests of their own, and no campaign yet."""
+    return module.startswith((f"{PACKAGE}._graph", f"{PACKAGE}.kinds"))
 
 
 @cache
@@ -82,6 +88,8 @@ def tree(module: str) -> ast.Module:
 @cache
 def mutants(module: str) -> tuple[Mutant, ...]:
     """All mutants of a module, in the order of its lines."""
+    if outside(module):
+        return ()
     return tuple(_Walk(module).all())
 
 
