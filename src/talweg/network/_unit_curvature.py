@@ -18,7 +18,17 @@ import math
 import torch
 from torch import Tensor
 
-from talweg.enclosure import Ball, add_up, div_up, gamma, matmul_upper, mul_up, norm_upper, sqrt_up
+from talweg.enclosure import (
+    Ball,
+    add_up,
+    div_up,
+    gamma,
+    matmul_upper,
+    mul_up,
+    norm_upper,
+    sqrt_up,
+    sum_nonnegative_upper,
+)
 from talweg.enclosure._directed import growth, underflow
 
 ITERATIONS = 8
@@ -27,11 +37,14 @@ ITERATIONS = 8
 FLOOR = 1e-9
 """Least entry of the positive vector, relative to its largest."""
 
-STRIP = 512
+STRIP = 256
 """Rows of Theta formed at a time."""
 
 STORED_HINT = 1 << 29
 """Entries up to which an approximate Theta is kept for the power iterations: 2 GiB in float32."""
+
+ROUNDINGS = 20
+"""More than an entry of Theta has met."""
 
 DOUBLE_HINT = 1024
 """Order up to which that one is in float64."""
@@ -65,8 +78,21 @@ class Overlaps:
 
     def strip(self, start: int, stop: int) -> Tensor:
         """Upper bounds of the rows start:stop, ``(stop - start, n)``."""
-        at_start = (self._mid[start:stop] @ self._mid.T).abs_().add_(self._floor)
-        return _squared_upper(at_start, self._left[start:stop], self._right)
+        return _raised(self._squares(start, stop))
+
+    def product_upper(self, x: Tensor) -> Tensor:
+        """Upper bounds of Theta x, x ``(n, m)`` >= 0; what raises the entries raises the sums."""
+        n = len(self)
+        products = torch.cat([
+            matmul_upper(self._squares(i, min(i + STRIP, n)), x) for i in range(0, n, STRIP)
+        ])  # fmt: skip
+        floor = mul_up(sum_nonnegative_upper(x, 0), 2.0**-1059)
+        return add_up(mul_up(products, growth(ROUNDINGS)), floor)
+
+    def _squares(self, start: int, stop: int) -> Tensor:
+        """Rows of Theta up to `ROUNDINGS` roundings and an underflow of 2^-1060."""
+        at_start = (self._mid[start:stop] @ self._mid.T).abs_()
+        return _squared(at_start, self._left[start:stop], self._right, self._floor)
 
     def product_approx(self, x: Tensor) -> Tensor:
         """Theta x in plain floating point: a hint."""
@@ -103,10 +129,7 @@ def unit_curvature_upper(curvature: Tensor, overlaps: Tensor | Overlaps) -> Tens
     if isinstance(overlaps, Tensor):
         products = matmul_upper(overlaps, weighted)
     else:
-        starts = range(0, len(overlaps), STRIP)
-        products = torch.cat([
-            matmul_upper(overlaps.strip(i, min(i + STRIP, len(overlaps))), weighted) for i in starts
-        ])  # fmt: skip
+        products = overlaps.product_upper(weighted)
     largest = div_up(mul_up(curvature, products), x).amax(0)
     return sqrt_up(largest).nan_to_num(nan=math.inf, posinf=math.inf)
 
@@ -125,13 +148,18 @@ def overlaps_upper(overlaps_at_start: Tensor, norms: Tensor, changes: Tensor) ->
     """
     left = torch.stack([changes, norms], 1)
     right = torch.stack([add_up(norms, changes), changes])
-    return _squared_upper(overlaps_at_start.clone(), left, right)
+    return _raised(_squared(overlaps_at_start.clone(), left, right, 0.0))
 
 
-def _squared_upper(at_start: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """``(at_start + left right)^2`` from above, all numbers >= 0; overwrites ``at_start``.
+def _squared(at_start: Tensor, left: Tensor, right: Tensor, floor: float) -> Tensor:
+    """``(at_start + left right + floor)^2`` to nearest, all numbers >= 0; overwrites ``at_start``.
 
-    At most 6 roundings before the square, 2 * 6 + 1 after it, and underflows of at most 2^-1060.
+    At most 6 roundings before the square, 2 * 6 + 1 after it; the square may underflow, and what
+    underflows before it is covered by 2^-1060 added there.
     """
-    at_start.addmm_(left, right).add_(2.0**-1060)
-    return at_start.square_().mul_(growth(20)).add_(2.0**-1060)
+    return at_start.addmm_(left, right).add_(floor + 2.0**-1060).square_()
+
+
+def _raised(squares: Tensor) -> Tensor:
+    """Upper bounds from what `_squared` returns; overwrites it."""
+    return squares.mul_(growth(ROUNDINGS)).add_(2.0**-1060)
