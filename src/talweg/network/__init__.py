@@ -47,6 +47,8 @@ from talweg.network._graph import (
     Standardize,
     Sum,
 )
+from talweg.network._jacobian_products import JacobianProducts
+from talweg.network._kernel import symmetric_kernel
 from talweg.network._linearization import (
     Linearization,
     kernel_ball,
@@ -64,6 +66,7 @@ from talweg.network._state import (
     state_kernel_ball,
     state_lipschitz,
     state_residual_norm_bound,
+    state_symmetric_kernel,
 )
 from talweg.network._tangent_kernel import tangent_kernel, tangent_kernel_of
 
@@ -83,6 +86,7 @@ __all__ = [
     "FlatFunction",
     "GradientError",
     "JacobianLipschitz",
+    "JacobianProducts",
     "Linear",
     "Linearization",
     "LipschitzBound",
@@ -130,7 +134,9 @@ __all__ = [
     "state_kernel_ball",
     "state_lipschitz",
     "state_residual_norm_bound",
+    "state_symmetric_kernel",
     "step_length_bounds",
+    "symmetric_kernel",
     "tangent_kernel",
     "tangent_kernel_of",
     "value_shapes",
