@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from flint import arb, ctx
+from graph_reference import table
 from graphs import Model
 from random_graphs import random_graph
 from reference import attack
@@ -57,3 +58,15 @@ def test_every_pair_is_above_its_attack(seed: int) -> None:
                 for j, two in enumerate(columns[i:], i):
                     found = attack(tensor[:, one][:, :, two], rng, 2)
                     assert found <= table[i, j] * (1 + 1e-6) + 1e-6
+
+
+@pytest.mark.parametrize("radius", [1e-9, 0.01])
+@pytest.mark.parametrize("seed", range(100, 104))
+def test_the_table_is_the_one_of_the_page(seed: int, radius: float) -> None:
+    """Against dense matrices, and maps from differences; ranges are sampled there."""
+    model, counts = random_graph(seed), np.array([1, 2])
+    with ctx.workprec(PRECISION):
+        found = approx(_OnBall(GraphLipschitz(model.network(counts)), arb(radius)).table())
+    twin = table(model, counts, radius)
+    assert (twin * (1 - 1e-6) - 1e-8 <= found).all()
+    assert (found <= twin * (1 + 1e-3) + 1e-7).all()
