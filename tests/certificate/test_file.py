@@ -17,7 +17,8 @@ from tests.certificate.problems import problem, proved
 import talweg
 from talweg import CertificateFileError
 from talweg.certificate import Document, differences, read_document, write_document
-from talweg.certificate._document import array_hash, canonical, weights_hash
+from talweg.certificate._document import canonical
+from talweg.certificate._model_record import array_hash, weights_hash
 from talweg.certificate._sentence import claim_sentence
 from talweg_check import check
 

@@ -184,7 +184,7 @@ def _not_a_claim(body: dict[str, Any], arrays: dict[str, torch.Tensor]) -> None:
         (lambda path: changed(path, _other_shape), "the layers do not fit together"),
         (lambda path: changed(path, _nan), "not finite"),
         (lambda path: changed(path, _frozen), "nothing is trained"),
-        (lambda path: changed(path, _not_a_claim), "a certificate of format 1 is required"),
+        (lambda path: changed(path, _not_a_claim), "a certificate of format 1 or 2 is required"),
         (lambda path: os.truncate(path, 2**30 + 1), "at most 1024 MiB is required"),
     ],
     ids=["text", "empty", "cut", "zip", "pipe", "absent", "function", "shape", "nan", "frozen",

@@ -17,8 +17,9 @@ PAGE = (ROOT / "docs" / "refusals.md").read_text(encoding="utf-8")
 
 GAP = "…"
 READING = [
-    "builder", "calls", "data", "evaluate", "gate", "genuine", "grammar", "isolate", "merge",
-    "read", "refuse", "trace",
+    "arrange", "attention", "builder", "call", "calls", "calls_layout", "data", "evaluate", "gate",
+    "genuine", "grammar", "isolate", "merge", "modules", "read", "refuse", "stored_layers", "trace",
+    "value",
 ]  # fmt: skip
 COVERED = [
     *(SOURCE / "network" / f"_{name}.py" for name in READING),

@@ -215,14 +215,18 @@ def test_subclasses_of_known_layers(base):
         (nn.Hardsigmoid(), "Sigmoid"),
         (nn.Softsign(), "second derivative"),
         (nn.MaxPool1d(2), "not smooth"),
-        (nn.LayerNorm(4), "Normalise the data"),
-        (nn.GroupNorm(1, 4), "Normalise the data"),
-        (nn.Softmax(dim=1), "softmax into the loss"),
-        (nn.Conv1d(1, 1, 1), "Linear layers"),
-        (nn.Dropout1d(0.0), "torch.nn.Dropout"),
+        (nn.InstanceNorm1d(4), "LayerNorm"),
+        (nn.RMSNorm(4), "LayerNorm"),
+        (nn.LogSoftmax(dim=1), "put it into the loss"),
+        (nn.Conv3d(1, 1, 1), "Conv1d or Conv2d"),
+        (nn.ConvTranspose2d(1, 1, 1), "Conv1d or Conv2d"),
+        (nn.LSTM(4, 4), "several times"),
+        (nn.TransformerDecoderLayer(4, 1), "TransformerEncoderLayer"),
+        (nn.Dropout3d(0.0), "torch.nn.Dropout"),
         (nn.AlphaDropout(0.0), "torch.nn.Dropout"),
         (nn.Mish(), "SiLU or GELU"),
-        (nn.Embedding(2, 2), "Replace it"),
+        (nn.EmbeddingBag(2, 2), "Embedding and"),
+        (nn.Fold(2, 2), "Replace it"),
     ],
 )
 def test_unsupported_layers_name_a_replacement(layer, words):
@@ -235,9 +239,12 @@ def test_unsupported_layers_name_a_replacement(layer, words):
 
 def test_batch_norm():
     layers = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
-    _refused(layers, "module '1'", "training mode", "model.eval()", "does not support either")
-    text = _refused(layers.eval(), "module '1' is a BatchNorm1d", "fuse_linear_bn_eval")
-    assert "training mode" not in text
+    _refused(layers, "module '1'", "training mode", "model.eval()", "are supported")
+    assert not read(layers.eval(), _inputs()).is_chain
+    free = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, track_running_stats=False)).eval()
+    _refused(free, "module '1' holds no running mean", "track_running_stats=True")
+    layers[1].running_var.fill_(-1.0)
+    _refused(layers, "'1.running_var' of the model must be variances", error=InputError)
 
 
 def test_active_dropout():
@@ -371,14 +378,11 @@ def test_expanded_parameters():
     assert read(_with_weight(torch.zeros(1, 3).expand(4, 3), False), _inputs()).output_dim == 2
 
 
-def test_shared_parameters_and_modules_called_twice():
+def test_shared_parameters_are_refused_where_only_chains_are_covered():
     layer = nn.Linear(3, 3)
-    _refused(
-        nn.Sequential(layer, nn.Tanh(), layer), "'0.weight' is used twice", "a layer of its own"
-    )
-    tied = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3))
-    tied[2].weight = tied[0].weight
-    _refused(tied, "'0.weight' is used twice", "module '0'", "module '2'")
+    network = read(nn.Sequential(layer, nn.Tanh(), layer), _inputs())
+    with pytest.raises(UnsupportedModelError, match="each with parameters of its own"):
+        _ = network.chain_operations
 
 
 # -- what forward does ---------------------------------------------------------------------------
@@ -394,12 +398,18 @@ def test_shared_parameters_and_modules_called_twice():
         (lambda m, x: F.leaky_relu(m.layer(x)), ("calls leaky_relu", "SmoothLeakyReLU")),
         (lambda m, x: m.layer(x).clamp(0, 1), ("calls clamp", "Tanh")),
         (lambda m, x: F.max_pool1d(m.layer(x), 2), ("max_pool1d",)),
-        (lambda m, x: x + m.layer(x), ("calls add", "Skip connections")),
-        (lambda m, x: torch.cat([x, m.layer(x)], 1), ("calls cat", "Skip connections")),
-        (lambda m, x: m.layer(x) * m.layer(x), ("used twice",)),
+        (lambda m, x: x + m.other(x), ("a sum on values (n, 3) and (n, 2)", "broadcast")),
+        (lambda m, x: x + 1.0, ("adds or subtracts 1.0", "Linear's bias")),
+        (lambda m, x: 1 - m.layer(x), ("adds or subtracts 1", "Linear's bias")),
+        (lambda m, x: torch.add(x, x, alpha=2), ("calls add with arguments",)),
+        (lambda m, x: torch.cat([x, m.layer(x)]), ("along dimension 0", "which is the batch")),
+        (lambda m, x: torch.cat([x, m.other(x)[:, 0]], 1), ("names the dimension 1", "(n,)")),
+        (lambda m, x: torch.stack([x, x], 0), ("along dimension 0", "which is the batch")),
         (lambda m, x: m.layer.weight.data.mul_(2), ("reads 'data' of the weight", "as they")),
-        (lambda m, x: m.layer(x) * x, ("scales by", "Python numbers")),
-        (lambda m, x: m.layer(x) * m.table, ("scales by", ".item()")),
+        (lambda m, x: m.layer(x) * m.other(x), ("a product on values (n, 3) and (n, 2)",)),
+        (lambda m, x: m.layer(x) / x, ("scales by", "Python numbers")),
+        (lambda m, x: m.layer(x) * m.layer.weight[0], ("takes the part 0", "as they are stored")),
+        (lambda m, x: m.other(x) * m.table, ("combines values (n, 2) with 'table'", "repeated")),
         (lambda m, x: m.layer(x) / x.shape[0], ("scales by", "do not depend on the batch")),
         (lambda m, x: m.layer(x) * 0, ("scales by 0", "nonzero")),
         (lambda m, x: m.layer(x) / math.inf, ("scales by inf",)),
@@ -410,19 +420,62 @@ def test_shared_parameters_and_modules_called_twice():
         (lambda m, x: m.layer(x.detach()), ("calls detach", "requires_grad=False")),
         (lambda m, x: m.layer(x).data, ("attribute 'data'", "requires_grad=False")),
         (lambda m, x: m.layer(x.float()), ("calls float",)),
-        (lambda m, x: m.layer(x - x.mean(0)), ("calls mean",)),
-        (lambda m, x: m.layer(x)[:, :1], ("takes the part",)),
+        (lambda m, x: m.layer(x - x.mean(0)), ("along dimension 0", "which is the batch")),
+        (lambda m, x: m.layer(x).mean(), ("averages over all entries", "Name the axes")),
+        (lambda m, x: m.layer(x).sum(), ("averages over all entries", "Name the axes")),
+        (lambda m, x: m.layer(x)[:3], ("takes the part", "Keep the batch whole")),
+        (lambda m, x: m.layer(x)[0], ("takes the part", "Keep the batch whole")),
+        (lambda m, x: m.layer(x)[:, [0, 1]], ("takes the part", "whole numbers")),
+        (lambda m, x: m.layer(x)[:, 3], ("takes the part 3", "inside their size")),
+        (lambda m, x: m.layer(x)[:, 3:], ("takes the part",)),
+        (lambda m, x: m.layer(x)[None], ("takes the part",)),
+        (lambda m, x: m.layer(x).unsqueeze(0), ("along dimension 0", "which is the batch")),
         (lambda m, x: m.layer(x).T, ("attribute 'T'",)),
+        (lambda m, x: m.layer(x).mT, ("along dimension -2", "which is the batch")),
+        (lambda m, x: m.layer(x).transpose(0, 1), ("along dimension 0", "which is the batch")),
+        (lambda m, x: m.layer(x).permute(1, 0), ("permutes values (n, 3)", "keep the batch")),
+        (lambda m, x: m.layer(x).movedim(0, 1), ("along dimension 0", "which is the batch")),
+        (lambda m, x: m.layer(x).chunk(2), ("along dimension 0", "which is the batch")),
+        (lambda m, x: m.layer(x).split([1, 1], 1), ("into parts of sizes [1, 1]", "add up")),
+        (lambda m, x: m.layer(x).split(0, 1), ("splits by 0",)),
+        (lambda m, x: m.layer(x).chunk(0, 1), ("cuts into 0 chunks",)),
+        (lambda m, x: m.layer(x).narrow(1, 2, 2), ("takes 2 entries from 2 on", "Stay inside")),
+        (lambda m, x: m.layer(x).unflatten(1, (2, 2)), ("unflattens dimension 1",)),
+        (lambda m, x: m.layer(x).softmax(0), ("along dimension 0", "which is the batch")),
+        (lambda m, x: F.softmax(m.layer(x), -1, dtype=torch.float64), ("a softmax in torch.flo",)),
+        (lambda m, x: m.layer(x) @ x, ("multiplies values (n, 3) and (n, 3)", "mixes the samples")),
+        (lambda m, x: m.layer(x) ** 3, ("raises to the power 3", "as products")),
+        (lambda m, x: F.layer_norm(m.layer(x), (2,)), ("normalises the last axes (2,)",)),
+        (lambda m, x: F.layer_norm(x, (3,), eps=0.0), ("normalises with eps=0.0",)),
+        (lambda m, x: F.group_norm(m.layer(x), 2), ("normalises 2 groups",)),
+        (
+            lambda m, x: F.batch_norm(x, m.table, m.table, training=True),
+            ("batch_norm with training=True",),
+        ),
+        (lambda m, x: F.conv1d(x, m.layer.weight), ("a convolution over 1 axes",)),
+        (lambda m, x: F.avg_pool1d(x, 2), ("pools over 1 axes of values (n, 3)",)),
+        (
+            lambda m, x: F.scaled_dot_product_attention(x, x, x),
+            ("attends over values (n, 3)", "would be the samples"),
+        ),
+        (
+            lambda m, x: F.scaled_dot_product_attention(x, x, x, is_causal=True),
+            ("an attention with a mask",),
+        ),
+        (lambda m, x: m.layer(x)[..., None].flatten(0, 1), ("flattens from dimension 0 to 1",)),
+        (lambda m, x: m.layer(x)[:, None], ("returns values of shape (n, 1, 3)", "Flatten()")),
         (lambda m, x: m.layer(x).squeeze(), ("squeeze with dimension None", "squeeze(-1)")),
         (lambda m, x: m.layer(x).squeeze(0), ("squeeze with dimension 0", "squeeze(-1)")),
         (lambda m, x: m.layer(x).view(-1), ("reshapes",)),
-        (lambda m, x: m.layer(x).view(-1, 3, 1), ("reshapes",)),
+        (lambda m, x: m.layer(x).view(-1, 1), ("reshapes values (n, 3) to (-1, 1)",)),
+        (lambda m, x: m.layer(x).view(x.shape[0], 2, -1), ("reshapes values (n, 3) to ('n'",)),
         (lambda m, x: m.layer(x).view(5, 3), ("reshapes",)),
         (lambda m, x: m.layer(x).view(torch.int32), ("reshapes",)),
         (lambda m, x: x @ m.layer.weight.T, ("reads 'T' of the weight", "no mask, transpose")),
         (lambda m, x: F.linear(x, m.layer.weight * 2), ("weights or numbers alone", "no mask")),
         (lambda m, x: F.linear(x, torch.ones(2, 3)), ("no parameter or buffer", "Register it")),
         (lambda m, x: x @ m.layer.weight, ("calls matmul", "linear(x")),
+        (lambda m, x: torch.einsum("ni,oi->no", x, m.layer.weight), ("calls einsum", "by @")),
         (
             lambda m, x: F.linear(m.layer.weight, m.layer.weight),
             ("weights or numbers alone", "calls linear"),
@@ -434,7 +487,7 @@ def test_shared_parameters_and_modules_called_twice():
         (lambda m, x: None, ("returns no activations", "one tensor")),
         (lambda m, x: x, ("applies no operation",)),
         (lambda m, x: m.table, ("returns no activations",)),
-        (lambda m, x: m.other(x) if m.layer(x) is None else x, ("does not read", "no chain")),
+        (lambda m, x: m.other(x) if m.layer(x) is None else x, ("applies no operation",)),
         (lambda m, x: m.layer(x, x), ("'layer'", "not called on the activations alone")),
         (lambda m, x: m.missing(x), ("could not be traced", "AttributeError")),
         (lambda m, x: m.layer(x).register_hook(print), ("could not be traced",)),

@@ -7,10 +7,13 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from talweg._errors import CertificateFileError
-from talweg.certificate._document import (
+from talweg.certificate._document import read_document
+from talweg.certificate._model_record import (
+    ModelRecord,
     array_hash,
+    as_read,
     model_and_weights,
-    read_document,
+    operations_of,
     stored,
     weights_hash,
 )
@@ -45,13 +48,13 @@ def differences(path: str | Path, model: nn.Module, data: tuple[Tensor, Tensor])
         )
     targets = KINDS[kind].stored_targets(network, X, y)
     gate(model, network, X)
-    operations, arrays = model_and_weights(network)
+    record, arrays = model_and_weights(network)
     found: list[str] = []
-    if operations != body["model"]:
-        found.append(_operations(operations, body["model"]))
+    if record != body["model"]:
+        found.append(_operations(record, body["model"]))
     live = {
-        "weights": weights_hash(arrays, operations),
-        "inputs": array_hash(stored(X)),
+        "weights": weights_hash(arrays, record),
+        "inputs": array_hash(stored(as_read(network, X))),
         "targets": array_hash(stored(targets)),
     }
     for name, value in live.items():
@@ -63,8 +66,12 @@ def differences(path: str | Path, model: nn.Module, data: tuple[Tensor, Tensor])
     return found
 
 
-def _operations(live: list[dict[str, object]], stored_ones: list[dict[str, object]]) -> str:
-    if len(live) != len(stored_ones):
-        return f"the model has {len(live)} operations live, {len(stored_ones)} in the file"
-    index = next(i for i, (a, b) in enumerate(zip(live, stored_ones, strict=True)) if a != b)
-    return f"operation {index} is {live[index]} live, {stored_ones[index]} in the file"
+def _operations(live: ModelRecord, written: ModelRecord) -> str:
+    ours, theirs = operations_of(live), operations_of(written)
+    if len(ours) != len(theirs):
+        return f"the model has {len(ours)} operations live, {len(theirs)} in the file"
+    for index, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+        if one != other:
+            return f"operation {index} is {one} live, {other} in the file"
+    shapes = [m["input_shape"] if isinstance(m, dict) else None for m in (live, written)]
+    return f"one sample has the shape {shapes[0]} live, {shapes[1]} in the file"

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from talweg._errors import InputError
 from talweg.certificate._document import Document, write_document
-from talweg.network import Linear, Network
+from talweg.network import Network
 from talweg.theory import Verdict
 
 
@@ -266,14 +266,8 @@ class Certificate:
 
 
 def named_tensors(network: Network) -> list[tuple[str, Tensor]]:
-    """Names and values of all weights and biases, frozen ones included."""
-    pairs: list[tuple[str, Tensor]] = []
-    for op in network.operations:
-        if isinstance(op, Linear):
-            pairs.append((op.weight_name, op.weight))
-            if op.bias is not None and op.bias_name is not None:
-                pairs.append((op.bias_name, op.bias))
-    return pairs
+    """Names and values of all stored tensors, frozen ones included, each once."""
+    return list({slot.name: slot.tensor for slot in network.slots()}.items())
 
 
 def _finite(value: Any) -> Any:

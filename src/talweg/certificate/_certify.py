@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from talweg._errors import InputError
 from talweg.certificate._bounds import MeasuredBounds, Stopwatch
 from talweg.certificate._certificate import AsGiven, Certificate
-from talweg.certificate._document import (
-    FORMAT,
-    Document,
+from talweg.certificate._document import Document
+from talweg.certificate._model_record import (
     array_hash,
+    as_read,
+    format_of,
     model_and_weights,
     stored,
     weights_hash,
@@ -67,9 +68,11 @@ def certify(
     with label smoothing, T13 for cross-entropy with a target; bounds B1 to B3.
 
     Args:
-        model: A feed-forward chain of Linear layers and smooth activations.
-        data: ``(X, y)``, inputs ``(n, d)`` and targets ``(n, k)`` or ``(n,)``, floating point; for
-            a cross-entropy class indices ``(n,)``, int64.
+        model: A module of the layers that talweg reads, for example a chain of Linear layers and
+            smooth activations.
+        data: ``(X, y)``, inputs ``(n, d)`` or ``(n, *shape)`` and targets ``(n, k)`` or ``(n,)``,
+            floating point (inputs of an Embedding int64); for a cross-entropy class indices
+            ``(n,)``, int64.
         loss: "mse" (mean over all entries, PyTorch's default), "sse" (sum), "half_sse",
             "cross_entropy" (softmax, mean over the samples, PyTorch's default) or
             "cross_entropy_sum".
@@ -283,17 +286,17 @@ def _proved(
 def _document(
     problem: Problem, network: Network, claims: dict[str, Any], given: AsGiven
 ) -> Document:
-    operations, arrays = model_and_weights(network)
-    arrays["inputs"] = stored(problem.inputs)
+    model, arrays = model_and_weights(network)
+    arrays["inputs"] = stored(as_read(network, problem.inputs))
     arrays["targets"] = stored(problem.objective.stored_targets)
     body: dict[str, Any] = {
-        "format": FORMAT,
+        "format": format_of(network),
         "theorem": problem.theorem.id,
         "semantics": problem.theorem.semantics,
-        "model": operations,
+        "model": model,
         "loss": problem.objective.record,
         "hashes": {
-            "weights": weights_hash(arrays, operations),
+            "weights": weights_hash(arrays, model),
             "inputs": array_hash(arrays["inputs"]),
             "targets": array_hash(arrays["targets"]),
         },

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import struct
@@ -13,28 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_arrays
 from safetensors.torch import save as save_arrays
 from torch import Tensor
 
 from talweg._errors import CertificateFileError
-from talweg.network import Elementwise, Linear, Network
+from talweg.certificate._model_record import CHAIN_FORMAT, GRAPH_FORMAT
 
-FORMAT = 1
+FORMATS: dict[int, type] = {CHAIN_FORMAT: list, GRAPH_FORMAT: dict}
+"""Formats with the type of what stands under ``model``."""
 JSON_MEMBER, ARRAYS_MEMBER = "certificate.json", "arrays.safetensors"
-PARTS = {"theorem": str, "claim": str, "model": list, "loss": dict, "hashes": dict, "claims": dict}
+PARTS = {"theorem": str, "claim": str, "loss": dict, "hashes": dict, "claims": dict}
 JSON_LIMIT = 16 * 2**20
 ARRAYS_LIMIT = 16 * 2**30
-DTYPE_NAMES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,81 +34,6 @@ class Document:
 
     body: dict[str, Any]
     arrays: dict[str, Tensor]
-
-
-def model_and_weights(network: Network) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
-    """The operations in the grammar of the format, and the weights by array name.
-
-    Args:
-        network: A chain.
-
-    Returns:
-        The list under ``model``, and the arrays ``weights/<op>.weight`` and ``.bias``.
-    """
-    operations: list[dict[str, Any]] = []
-    arrays: dict[str, Tensor] = {}
-    for index, op in enumerate(network.operations):
-        if isinstance(op, Linear):
-            weight, bias = f"weights/{index}.weight", f"weights/{index}.bias"
-            arrays[weight] = stored(op.weight)
-            if op.bias is not None:
-                arrays[bias] = stored(op.bias)
-            operations.append({
-                "kind": "linear", "weight": weight, "bias": None if op.bias is None else bias,
-                "weight_trainable": op.weight_trainable,
-                "bias_trainable": op.bias is not None and op.bias_trainable,
-            })  # fmt: skip
-        elif isinstance(op, Elementwise):
-            constants = {name: float(v).hex() for name, v in op.parameters.items()}
-            operations.append(
-                {"kind": "elementwise", "function": op.function, "parameters": constants}
-            )
-        else:
-            operations.append({
-                "kind": "scale", "numerator": float(op.numerator).hex(),
-                "denominator": float(op.denominator).hex(),
-            })  # fmt: skip
-    return operations, arrays
-
-
-def stored(tensor: Tensor) -> Tensor:
-    """The tensor as it is written: on the CPU, detached, contiguous, storage of its own."""
-    return tensor.detach().to("cpu", copy=True).contiguous()
-
-
-def weights_hash(arrays: Mapping[str, Tensor], operations: list[dict[str, Any]]) -> str:
-    """sha256 over the weights in the order of the operations, names included.
-
-    Args:
-        arrays: Arrays by name.
-        operations: The list under ``model``.
-    """
-    digest = hashlib.sha256()
-    for op in operations:
-        if op["kind"] == "linear":
-            for name in (op["weight"], op["bias"]):
-                if name is not None:
-                    digest.update(f"{name}\n".encode("ascii"))
-                    _update(digest, arrays[name])
-    return digest.hexdigest()
-
-
-def array_hash(tensor: Tensor) -> str:
-    """sha256 over dtype, shape and bytes of one array.
-
-    Args:
-        tensor: Any of the four float dtypes, or int64.
-    """
-    digest = hashlib.sha256()
-    _update(digest, tensor)
-    return digest.hexdigest()
-
-
-def _update(digest: Any, tensor: Tensor) -> None:
-    shape = ",".join(str(size) for size in tensor.shape)
-    digest.update(f"{DTYPE_NAMES[tensor.dtype]}\n({shape})\n".encode("ascii"))
-    plain = stored(tensor).reshape(-1)
-    digest.update(np.ascontiguousarray(plain.view(torch.uint8).numpy()).tobytes())
 
 
 def canonical(body: Mapping[str, Any]) -> bytes:
@@ -182,7 +98,7 @@ def read_document(path: str | Path) -> Document:
         path: A `.talweg` file.
 
     Raises:
-        CertificateFileError: It cannot be read, or is not of format 1.
+        CertificateFileError: It cannot be read, or is of no format from 1 to 2.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -204,16 +120,31 @@ def read_document(path: str | Path) -> Document:
         body = json.loads(raw)
         if not isinstance(body, dict) or canonical(body) != raw:
             raise ValueError("its JSON is not canonical")
-        if body.get("format") != FORMAT:
-            raise ValueError(f"its format is {body.get('format')!r}")
-        wrong = [key for key, kind in PARTS.items() if not isinstance(body.get(key), kind)]
+        number = body.get("format")
+        if type(number) is not int or number not in FORMATS:
+            raise ValueError(f"its format is {number!r}")
+        parts = {**PARTS, "model": FORMATS[number]}
+        wrong = [key for key, kind in parts.items() if not isinstance(body.get(key), kind)]
+        if number == GRAPH_FORMAT and not wrong and not _is_graph(body["model"]):
+            wrong = ["model"]
         if wrong:
             raise ValueError(f"its {', '.join(wrong)} cannot be read")
     except (OSError, ValueError, EOFError, ArithmeticError, struct.error, RuntimeError,
             zipfile.BadZipFile, SafetensorError) as error:  # fmt: skip
         # RuntimeError: encrypted, of an unknown method, or nested too deeply.
         raise CertificateFileError(
-            f"`path` of read_document(path) must be a .talweg file of format {FORMAT}; {path}: "
+            f"`path` of read_document(path) must be a .talweg file of format 1 or 2; {path}: "
             f"{str(error) or type(error).__name__}. Write it again with Certificate.save."
         ) from error
     return Document(body, arrays)
+
+
+def _is_graph(model: dict[str, Any]) -> bool:
+    """Whether the parts of a graph are there, so that it can be walked through."""
+    operations, shape = model.get("operations"), model.get("input_shape")
+    return (
+        isinstance(operations, list)
+        and all(isinstance(op, dict) and isinstance(op.get("inputs"), list) for op in operations)
+        and isinstance(shape, list)
+        and all(type(size) is int and size > 0 for size in shape)
+    )

@@ -10,35 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
+from talweg.certificate._model_sentence import model_sentence
+
 Body = Mapping[str, Any]
-
-
-def model_sentence(operations: list[dict[str, Any]], arrays: Mapping[str, Tensor]) -> str:
-    """The chain in words: every operation, its constants, and what of it is trained.
-
-    Args:
-        operations: The list under ``model``.
-        arrays: Arrays by name, for the widths.
-    """
-
-    def number(text: str) -> str:
-        return repr(float.fromhex(text))
-
-    words: list[str] = []
-    for op in operations:
-        if op["kind"] == "linear":
-            d_out, d_in = arrays[op["weight"]].shape
-            weight = "trained" if op["weight_trainable"] else "frozen"
-            bias = "trained" if op["bias_trainable"] else "frozen"
-            bias = "none" if op["bias"] is None else bias
-            words.append(f"linear {d_in}->{d_out} (weight {weight}, bias {bias})")
-        elif op["kind"] == "elementwise":
-            constants = (f"{k}={number(v)}" for k, v in sorted(op["parameters"].items()))
-            inside = ", ".join(constants)
-            words.append(f"{op['function']}({inside})" if inside else op["function"])
-        else:
-            words.append(f"scale({number(op['numerator'])}/{number(op['denominator'])})")
-    return "; ".join(words)
 
 
 def number(body: Body, key: str) -> str:

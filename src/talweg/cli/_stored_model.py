@@ -14,19 +14,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from talweg._errors import CertificateFileError, TalwegError
-from talweg.certificate import Document
-from talweg.enclosure import activation_names
+from talweg.certificate import Document, network_of
 from talweg.network import (
-    Elementwise,
     FlatFunction,
     Linear,
     Network,
-    Node,
     Operation,
-    Scale,
+    Parametric,
     network_state,
     state_lipschitz,
     tangent_kernel_of,
+    value_shapes,
 )
 
 MOST_EIGENVALUES = 1500
@@ -89,7 +87,7 @@ def measured_of(document: Document, file: str) -> dict[str, Any]:
     small = 0 < size <= MOST_EIGENVALUES and (rows * k) ** 2 * _widths(network) <= MOST_KERNEL_WORK
     add("eigenvalues", "The spectrum of the kernel", small,
         lambda: _eigenvalues(network, distinct, counts, zero_sum=entropy))  # fmt: skip
-    if sum(map(_trained, network.operations)) > 1:
+    if network.is_chain and sum(map(_trained, network.operations)) > 1:
         radius = float.fromhex(body["claims"]["radius"])
         add("layers", "The shares of the layers", 0 < rows * k * p <= MOST_LAYER_WORK,
             lambda: _shares(network, distinct, counts, radius))  # fmt: skip
@@ -103,9 +101,13 @@ def _read(document: Document) -> tuple[Network, Tensor, Tensor]:
     """The chain and its rows, where all of it fits together."""
     body, arrays = document.body, document.arrays
     inputs, targets = arrays["inputs"].to(torch.float64), arrays["targets"]
-    if inputs.dim() != 2 or 0 in inputs.shape or targets.dim() not in (1, 2):
+    if inputs.dim() < 2 or 0 in inputs.shape or targets.dim() not in (1, 2):
         raise ValueError("inputs must be rows, targets rows or labels")
-    network = _network(body["model"], arrays, inputs.shape[1])
+    shape = tuple(inputs.shape[1:])
+    inputs = inputs.reshape(len(inputs), -1)
+    network = network_of(body["model"], arrays, inputs.shape[1])
+    if network.input_shape != shape:
+        raise ValueError("the inputs do not have the shape that the model reads")
     n, k = len(inputs), network.output_dim
     labels = body["loss"]["kind"] == "cross_entropy"
     if targets.numel() != (n if labels else n * k):
@@ -126,44 +128,12 @@ def _read(document: Document) -> tuple[Network, Tensor, Tensor]:
 
 
 def _trained(op: Operation) -> bool:
-    return isinstance(op, Linear) and (op.weight_trainable or op.bias_trainable)
-
-
-def _network(
-    model: list[Mapping[str, Any]], arrays: Mapping[str, Tensor], input_dim: int
-) -> Network:
-    operations: list[Operation] = []
-    width = input_dim
-    for index, item in enumerate(model):
-        path = str(index)
-        if item["kind"] == "linear":
-            weight = arrays[item["weight"]]
-            bias = None if item["bias"] is None else arrays[item["bias"]]
-            high, wide = weight.shape
-            if wide != width or (bias is not None and bias.shape != (high,)):
-                raise ValueError("the layers do not fit together")
-            width = high
-            trains = bool(item["weight_trainable"]), bool(item["bias_trainable"])
-            operations.append(
-                Linear(weight, bias, *trains, path, f"{path}.weight", bias_name=f"{path}.bias")
-            )
-        elif item["kind"] == "elementwise":
-            if item["function"] not in activation_names():
-                raise ValueError(f"there is no function {item['function']!r}")
-            constants = {key: float.fromhex(v) for key, v in item["parameters"].items()}
-            operations.append(Elementwise(item["function"], path, constants))
-        elif item["kind"] == "scale":
-            over, under = (float.fromhex(item[key]) for key in ("numerator", "denominator"))
-            if under == 0.0:
-                raise ValueError("a scale divides by zero")
-            operations.append(Scale(over, under, path))
-        else:
-            raise ValueError(f"there is no operation {item['kind']!r}")
-    nodes = tuple(Node(operation, (index,)) for index, operation in enumerate(operations))
-    return Network(nodes, input_dim, width)
+    return isinstance(op, Parametric) and op.trains
 
 
 def _widths(network: Network) -> int:
+    if not network.is_chain:
+        return sum(math.prod(shape) for shape in value_shapes(network))
     return sum(sum(op.weight.shape) for op in network.operations if isinstance(op, Linear))
 
 

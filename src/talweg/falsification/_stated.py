@@ -14,6 +14,7 @@ from torch import Tensor
 
 from talweg._errors import CertificateFileError, InputError
 from talweg.certificate import Document
+from talweg.certificate._model_record import GRAPH_FORMAT
 from talweg.falsification._functions import NAMES
 from talweg.falsification._losses import CrossEntropyLoss, Loss, SquaredLoss
 
@@ -100,13 +101,18 @@ def stated(document: Document) -> Stated:
 
     Raises:
         CertificateFileError: It is not a certificate of format 1.
-        InputError: It leaves its data out.
+        InputError: It leaves its data out, or is about a graph.
     """
     body, arrays = document.body, document.arrays
     if "inputs" not in arrays and "targets" not in arrays:
         raise InputError(
             "`certificate` of falsify must hold its data; this file leaves inputs and targets out. "
             "Write it again with its data."
+        )
+    if body.get("format") == GRAPH_FORMAT:
+        raise InputError(
+            "`certificate` of falsify must be about a chain, format 1; got format 2, a graph, "
+            "which no search covers yet. `talweg check` says whether its claims are confirmed."
         )
     try:
         return _stated(body, arrays)

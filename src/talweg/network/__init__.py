@@ -8,12 +8,41 @@ from talweg.network._descent import (
     residual_ball,
     step_length_bounds,
 )
-from talweg.network._evaluate import build_module, evaluate_approx, set_parameters
+from talweg.network._evaluate import (
+    build_module,
+    evaluate_approx,
+    sequential_of,
+    set_parameters,
+)
 from talweg.network._functional import FlatFunction
 from talweg.network._gate import gate
 from talweg.network._gauss_newton import gauss_newton_ball, gradient_norm_bound, jacobian_ball
 from talweg.network._gradient_error import GradientError, rounding_not_covered
-from talweg.network._graph import Elementwise, Linear, Network, Node, Operation, Scale
+from talweg.network._graph import (
+    Affine,
+    AveragePool,
+    Concatenate,
+    Convolution,
+    Elementwise,
+    Embedding,
+    Linear,
+    MatrixProduct,
+    Mean,
+    Network,
+    Node,
+    Normalize,
+    Operation,
+    Parametric,
+    Permute,
+    Product,
+    Reshape,
+    Scale,
+    Shift,
+    Slice,
+    Softmax,
+    Standardize,
+    Sum,
+)
 from talweg.network._linearization import (
     Linearization,
     kernel_ball,
@@ -23,6 +52,7 @@ from talweg.network._linearization import (
 from talweg.network._lipschitz import JacobianLipschitz, jacobian_lipschitz_upper
 from talweg.network._merge import ConflictingRows, MergedRows, merge_duplicates
 from talweg.network._read import read
+from talweg.network._shapes import value_shapes
 from talweg.network._state import (
     LipschitzBound,
     NetworkState,
@@ -34,22 +64,39 @@ from talweg.network._state import (
 from talweg.network._tangent_kernel import tangent_kernel, tangent_kernel_of
 
 __all__ = [
+    "Affine",
     "Attack",
+    "AveragePool",
+    "Concatenate",
     "ConflictingRows",
+    "Convolution",
     "Data",
     "Elementwise",
+    "Embedding",
     "FlatFunction",
     "GradientError",
     "JacobianLipschitz",
     "Linear",
     "Linearization",
     "LipschitzBound",
+    "MatrixProduct",
+    "Mean",
     "MergedRows",
     "Network",
     "NetworkState",
     "Node",
+    "Normalize",
     "Operation",
+    "Parametric",
+    "Permute",
+    "Product",
+    "Reshape",
     "Scale",
+    "Shift",
+    "Slice",
+    "Softmax",
+    "Standardize",
+    "Sum",
     "build_module",
     "check_data",
     "evaluate_approx",
@@ -69,6 +116,7 @@ __all__ = [
     "residual_ball",
     "residual_norm_bound",
     "rounding_not_covered",
+    "sequential_of",
     "set_parameters",
     "state_kernel_ball",
     "state_lipschitz",
@@ -76,4 +124,5 @@ __all__ = [
     "step_length_bounds",
     "tangent_kernel",
     "tangent_kernel_of",
+    "value_shapes",
 ]

@@ -1,135 +1,101 @@
 """Functions and methods that a forward may call on the activations, each with its reading.
 
 Every handler takes the builder, the path of the call, and then the arguments of the torch function
-under torch's names; Python's own binding refuses arguments that a handler does not list.
+under torch's names; Python's own binding refuses arguments that a handler does not list. Here are
+those that compute; those that move entries about are in `_calls_layout`.
 """
 
 from __future__ import annotations
 
-import inspect
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import fx
 
-from talweg.network._builder import Builder, Value, Weight
+from talweg.network._arrange import permuted
+from talweg.network._attention import attended
+from talweg.network._builder import Builder
 from talweg.network._grammar import (
-    advice,
     gelu_name,
     place,
     refuse_inplace,
     softplus_parameters,
     unsupported,
 )
+from talweg.network._graph import Affine, MatrixProduct, Product, Shift, Softmax, Sum
+from talweg.network._stored_layers import (
+    adaptive_pool,
+    average_pool,
+    batch_norm,
+    bilinear,
+    convolution,
+    group_norm,
+    layer_norm,
+    mean,
+    with_parameter,
+)
+from talweg.network._value import Value, Weight, activations, feature_axis
 
 Handler = Callable[..., Any]
 
 
-@dataclass(frozen=True)
-class _Shape:
-    """The shape of a value; its entry 0 is the batch size."""
-
-    value: Value
-
-    def entries(self) -> tuple[_BatchSize | int, ...]:
-        return (_BatchSize(),) if self.value.flat else (_BatchSize(), self.value.dim)
-
-
-@dataclass(frozen=True)
-class _BatchSize:
-    """The number of rows: allowed in reshapes that keep the rows, nowhere else."""
-
-
-def call_of(builder: Builder, node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """The reading of one traced call of a function or method.
-
-    Args:
-        builder: The network under construction.
-        node: The traced call; ``node.meta["scope"]`` is the path of the module that made it.
-        args: Its arguments, as values, weights, numbers or shapes.
-        kwargs: Its keyword arguments, likewise.
-
-    Returns:
-        A value, or a number or shape that later calls may use.
-
-    Raises:
-        UnsupportedModelError: The function, or an argument, is outside the grammar.
-    """
-    scope = str(node.meta.get("scope", ""))
-    path = f"{scope}.{node.name}" if scope else node.name
-    target: Any = node.target
-    name = str(getattr(target, "__name__", target))
-    if node.op == "call_method":
-        handler = METHODS.get(name)
-    else:
-        if target in _NUMBER_FUNCTIONS and all(type(a) in (int, float) for a in args):
-            return target(*args, **kwargs)
-        handler = FUNCTIONS.get(target)
-    if handler is None:
-        raise unsupported(f"{place(scope)} calls {name} in its forward", advice(name))
-    try:
-        bound = inspect.signature(handler).bind(builder, path, *args, **kwargs)
-    except TypeError as error:
-        raise unsupported(
-            f"{place(scope)} calls {name} with arguments that have no reading ({error})",
-            "Use the plain form of the function.",
-        ) from error
-    of_shapes = handler in (_getattr, _getitem, _size)
-    if not of_shapes and not any(isinstance(a, Value | _Shape) for a in bound.args):
-        raise unsupported(
-            f"{place(scope)} calls {name} on weights or numbers alone",
-            "Use weights as they are stored: no mask, transpose or product of weights in forward.",
-        )
-    return handler(*bound.args, **bound.kwargs)
-
-
-def _activations(input: object, path: str) -> Value:
-    if not isinstance(input, Value):
-        raise unsupported(
-            f"{place(path)} is called on something other than the activations",
-            "Apply one function after another to the input; keep weights and shapes out of it.",
-        )
-    return input
-
-
 def _elementwise(function: str) -> Handler:
     def handler(builder: Builder, path: str, input: object) -> Value:
-        return builder.elementwise(function, _activations(input, path), path)
+        return builder.elementwise(function, activations(input, path), path)
 
     return handler
 
 
 def _silu(builder: Builder, path: str, input: object, inplace: object = False) -> Value:
     refuse_inplace(inplace, "silu", path)
-    return builder.elementwise("silu", _activations(input, path), path)
+    return builder.elementwise("silu", activations(input, path), path)
 
 
 def _gelu(builder: Builder, path: str, input: object, approximate: object = "none") -> Value:
-    return builder.elementwise(gelu_name(approximate, path), _activations(input, path), path)
+    return builder.elementwise(gelu_name(approximate, path), activations(input, path), path)
 
 
 def _softplus(
     builder: Builder, path: str, input: object, beta: object = 1, threshold: object = 20
 ) -> Value:
     parameters = softplus_parameters(beta, threshold, path)
-    return builder.elementwise("softplus", _activations(input, path), path, parameters)
+    return builder.elementwise("softplus", activations(input, path), path, parameters)
+
+
+def _stored(weight: object, path: str) -> Weight:
+    if not isinstance(weight, Weight):
+        raise unsupported(
+            f"{place(path)} is a layer whose weight or bias is no parameter of the model",
+            "Use weights as they are stored: F.linear(x, self.weight, self.bias).",
+        )
+    return weight
+
+
+def _stored_or_none(weight: object, path: str) -> Weight | None:
+    return None if weight is None else _stored(weight, path)
 
 
 def _linear(
     builder: Builder, path: str, input: object, weight: object, bias: object = None
 ) -> Value:
-    value = _activations(input, path)
-    if not isinstance(weight, Weight) or not isinstance(bias, Weight | None):
-        raise unsupported(
-            f"{place(path)} is a linear layer whose weight or bias is no parameter of the model",
-            "Use weights as they are stored: F.linear(x, self.weight, self.bias).",
-        )
-    return builder.linear(value, weight, bias, path)
+    value = activations(input, path)
+    return builder.linear(value, _stored(weight, path), _stored_or_none(bias, path), path)
+
+
+def _convolution(spatial: int) -> Handler:
+    def handler(
+        builder: Builder, path: str, input: object, weight: object, bias: object = None,
+        stride: object = 1, padding: object = 0, dilation: object = 1, groups: object = 1,
+    ) -> Value:  # fmt: skip
+        return convolution(
+            builder, activations(input, path), _stored(weight, path), _stored_or_none(bias, path),
+            path, stride, padding, dilation, groups, spatial=spatial,
+        )  # fmt: skip
+
+    return handler
 
 
 def dropout(
@@ -141,7 +107,7 @@ def dropout(
     inplace: object = False,
 ) -> Value:
     """Dropout that does nothing: outside training, or with probability 0."""
-    value = _activations(input, path)
+    value = activations(input, path)
     refuse_inplace(inplace, "Dropout", path)
     if training is not False and p != 0:
         raise unsupported(
@@ -153,7 +119,12 @@ def dropout(
 
 def _mul(builder: Builder, path: str, input: object, other: object) -> Value:
     value, factor = (input, other) if isinstance(input, Value) else (other, input)
-    return builder.scale(_activations(value, path), path, factor, 1.0)
+    x = activations(value, path)
+    if isinstance(factor, Value):
+        return builder.emit(Product(path), x, factor)
+    if isinstance(factor, Weight):
+        return with_parameter(builder, x, factor, Affine, path)
+    return builder.scale(x, path, factor, 1.0)
 
 
 def _div(
@@ -161,85 +132,224 @@ def _div(
 ) -> Value:
     if rounding_mode is not None:
         raise unsupported(f"{place(path)} rounds a quotient ({rounding_mode!r})", "Divide exactly.")
-    return builder.scale(_activations(input, path), path, 1.0, other)
+    return builder.scale(activations(input, path), path, 1.0, other)
 
 
 def _neg(builder: Builder, path: str, input: object) -> Value:
-    return builder.scale(_activations(input, path), path, -1.0, 1.0)
+    return builder.scale(activations(input, path), path, -1.0, 1.0)
 
 
-def _flatten(
-    builder: Builder, path: str, input: object, start_dim: object = 0, end_dim: object = -1
-) -> Value:
-    return builder.flatten(_activations(input, path), path, start_dim, end_dim)
+def _add(builder: Builder, path: str, input: object, other: object) -> Value:
+    x, y = (input, other) if isinstance(input, Value) else (other, input)
+    return _combined(builder, path, activations(x, path), y, 1)
 
 
-def _squeeze(builder: Builder, path: str, input: object, dim: object = None) -> Value:
-    return builder.squeeze(_activations(input, path), path, dim)
+def _sub(builder: Builder, path: str, input: object, other: object) -> Value:
+    if isinstance(input, Value):
+        return _combined(builder, path, input, other, -1)
+    turned = _neg(builder, path, other)
+    return _combined(builder, path, turned, input, 1)
 
 
-def _contiguous(builder: Builder, path: str, input: object) -> Value:
-    return _activations(input, path)
+def _rsub(builder: Builder, path: str, input: object, other: object) -> Value:
+    return _sub(builder, path, other, input)
 
 
-def _reshape(builder: Builder, path: str, input: object, *shape: object, **named: object) -> Value:
-    """``(n, -1)``, ``(-1, d)`` and ``(n, d)`` keep a value; ``(-1,)`` flattens one of width 1."""
-    value = _activations(input, path)
-    asked: object = named.get("shape", shape)
-    if isinstance(asked, tuple) and len(asked) == 1 and isinstance(asked[0], tuple | list | _Shape):
-        asked = asked[0]
-    entries = asked.entries() if isinstance(asked, _Shape) else asked
-    dims = tuple(entries) if isinstance(entries, tuple | list) else ()
-    rows = isinstance(dims[0], _BatchSize) or dims[0] == -1 if dims else False
-    if rows and len(dims) == 2 and not value.flat:
-        keeps = dims[1] == value.dim or (dims[1] == -1 and dims[0] != -1)
-        if keeps:
-            return value
-    if rows and len(dims) == 1 and value.dim == 1:
-        return Value(value.index, 1, flat=True)
+def _combined(builder: Builder, path: str, x: Value, y: object, sign: int) -> Value:
+    """``x + sign y`` of activations, or of activations and a stored tensor."""
+    if isinstance(y, Value):
+        return builder.emit(Sum((1, sign), path), x, y)
+    if isinstance(y, Weight):
+        if sign == 1:
+            return with_parameter(builder, x, y, Shift, path)
+        # x - w = -((-x) + w): a change of sign is exact, and w stays as it is stored.
+        return _neg(builder, path, with_parameter(builder, _neg(builder, path, x), y, Shift, path))
     raise unsupported(
-        f"{place(path)} reshapes values (n, {value.dim}) to {dims!r}",
-        "Keep the shape (n, d) through the network; end in squeeze(-1) where (n,) is wanted.",
+        f"{place(path)} adds or subtracts {y!r} ({type(y).__name__})",
+        "Sums are of activations, or of activations and a parameter or buffer; put constant shifts "
+        "into a Linear's bias or a buffer.",
     )
 
 
-def _getattr(builder: Builder, path: str, input: object, name: object) -> object:
-    if name == "shape" and isinstance(input, Value):
-        return _Shape(input)
-    if name == "shape" and isinstance(input, Weight):
-        return tuple(input.tensor.shape)
-    if isinstance(input, Weight):
+def _pow(builder: Builder, path: str, input: object, exponent: object) -> Value:
+    if isinstance(exponent, bool) or exponent != 2:
         raise unsupported(
-            f"{place(path)} reads {name!r} of the weight {input.name!r} in forward",
-            "Use weights as they are stored: no mask, transpose or product of weights in forward.",
+            f"{place(path)} raises to the power {exponent!r}",
+            "Only squares are supported; write other powers as products.",
         )
-    raise unsupported(f"{place(path)} reads the attribute {name!r} in forward", advice(str(name)))
+    return _square(builder, path, input)
 
 
-def _size(builder: Builder, path: str, input: object, dim: object = None) -> object:
-    if isinstance(input, Weight):
-        shape: object = tuple(input.tensor.shape)
-    else:
-        shape = _Shape(_activations(input, path))
-    return shape if dim is None else _getitem(builder, path, shape, dim)
+def _square(builder: Builder, path: str, input: object) -> Value:
+    x = activations(input, path)
+    return builder.emit(Product(path), x, x)
 
 
-def _getitem(builder: Builder, path: str, input: object, index: object) -> object:
-    """An entry of a shape, or the only column ``x[:, 0]`` of a value of width 1."""
-    if isinstance(input, _Shape | tuple) and isinstance(index, int):
-        entries = input.entries() if isinstance(input, _Shape) else input
-        if -len(entries) <= index < len(entries):
-            return entries[index]
-    column = index in ((slice(None), 0), (slice(None), -1), (Ellipsis, 0), (Ellipsis, -1))
-    if isinstance(input, Value) and input.dim == 1 and not input.flat and column:
-        return Value(input.index, 1, flat=True)
-    raise unsupported(
-        f"{place(path)} takes the part {index!r} of its values",
-        "Slices of activations are not supported; build the model on the wanted features.",
+def _matmul(builder: Builder, path: str, input: object, other: object) -> Value:
+    for each in (input, other):
+        if isinstance(each, Weight):
+            raise unsupported(
+                f"{place(path)} calls matmul on the weight {each.name!r}",
+                "Write the product as torch.nn.Linear or "
+                "torch.nn.functional.linear(x, self.weight).",
+            )
+    x, y = activations(input, path), activations(other, path)
+    if len(x.dims) < 2 or len(y.dims) < 2:
+        raise unsupported(
+            f"{place(path)} multiplies values {x} and {y} as matrices, which mixes the samples",
+            "Give each sample matrices: values (n, ..., a, b) and (n, ..., b, c).",
+        )
+    return builder.emit(MatrixProduct(path), x, y)
+
+
+def _bmm(builder: Builder, path: str, input: object, mat2: object) -> Value:
+    return _matmul(builder, path, input, mat2)
+
+
+def softmax(
+    builder: Builder,
+    path: str,
+    input: object,
+    dim: object = None,
+    _stacklevel: object = 3,
+    dtype: object = None,
+) -> Value:
+    """Softmax along an axis of one sample, which is last in the grammar."""
+    x = activations(input, path)
+    if dtype is not None:
+        raise unsupported(f"{place(path)} is a softmax in {dtype}", "Leave dtype out.")
+    axis = feature_axis(x, dim, path)
+    order = (*(t for t in range(len(x.dims)) if t != axis), axis)
+    turned = builder.emit(Softmax(path), permuted(builder, x, order, path))
+    return permuted(builder, turned, tuple(order.index(t) for t in range(len(order))), path)
+
+
+def _method_softmax(
+    builder: Builder, path: str, input: object, dim: object, dtype: object = None
+) -> Value:
+    return softmax(builder, path, input, dim, dtype=dtype)
+
+
+def _mean(
+    builder: Builder, path: str, input: object, dim: object = None, keepdim: object = False
+) -> Value:
+    return mean(builder, activations(input, path), path, dim, keepdim)
+
+
+def _sum(
+    builder: Builder, path: str, input: object, dim: object = None, keepdim: object = False
+) -> Value:
+    """The mean times the number of entries."""
+    x = activations(input, path)
+    average = mean(builder, x, path, dim, keepdim)
+    count = math.prod(x.dims) // math.prod(average.dims)
+    return builder.scale(average, path, float(count), 1.0)
+
+
+def _average_pool(spatial: int) -> Handler:
+    def handler(
+        builder: Builder, path: str, input: object, kernel_size: object, stride: object = None,
+        padding: object = 0, ceil_mode: object = False, count_include_pad: object = True,
+        divisor_override: object = None,
+    ) -> Value:  # fmt: skip
+        return average_pool(
+            builder, activations(input, path), path, kernel_size, stride, padding, ceil_mode,
+            count_include_pad, divisor_override, spatial=spatial,
+        )  # fmt: skip
+
+    return handler
+
+
+def _adaptive_pool(spatial: int) -> Handler:
+    def handler(builder: Builder, path: str, input: object, output_size: object) -> Value:
+        return adaptive_pool(builder, activations(input, path), path, output_size, spatial=spatial)
+
+    return handler
+
+
+def _layer_norm(
+    builder: Builder, path: str, input: object, normalized_shape: object, weight: object = None,
+    bias: object = None, eps: object = 1e-5,
+) -> Value:  # fmt: skip
+    return layer_norm(
+        builder, activations(input, path), normalized_shape, _stored_or_none(weight, path),
+        _stored_or_none(bias, path), eps, path,
+    )  # fmt: skip
+
+
+def _group_norm(
+    builder: Builder, path: str, input: object, num_groups: object, weight: object = None,
+    bias: object = None, eps: object = 1e-5,
+) -> Value:  # fmt: skip
+    return group_norm(
+        builder, activations(input, path), num_groups, _stored_or_none(weight, path),
+        _stored_or_none(bias, path), eps, path,
+    )  # fmt: skip
+
+
+def _batch_norm(
+    builder: Builder, path: str, input: object, running_mean: object, running_var: object,
+    weight: object = None, bias: object = None, training: object = False, momentum: object = 0.1,
+    eps: object = 1e-5,
+) -> Value:  # fmt: skip
+    if training is not False:
+        raise unsupported(
+            f"{place(path)} is a batch_norm with training={training!r}, where each output depends "
+            "on the whole batch",
+            "Pass training=False with stored statistics.",
+        )
+    return batch_norm(
+        builder, activations(input, path), _stored(running_mean, path), _stored(running_var, path),
+        _stored_or_none(weight, path), _stored_or_none(bias, path), eps, path,
+    )  # fmt: skip
+
+
+def _embedding(
+    builder: Builder, path: str, input: object, weight: object, padding_idx: object = None,
+    max_norm: object = None, norm_type: object = 2.0, scale_grad_by_freq: object = False,
+    sparse: object = False,
+) -> Value:  # fmt: skip
+    if padding_idx is not None or max_norm is not None or scale_grad_by_freq or sparse:
+        raise unsupported(
+            f"{place(path)} is an embedding with padding_idx, max_norm, scale_grad_by_freq or "
+            "sparse",
+            "Leave these out.",
+        )
+    return builder.embedding(activations(input, path), _stored(weight, path), path)
+
+
+def _bilinear(
+    builder: Builder, path: str, input1: object, input2: object, weight: object,
+    bias: object = None,
+) -> Value:  # fmt: skip
+    return bilinear(
+        builder, activations(input1, path), activations(input2, path), _stored(weight, path),
+        _stored_or_none(bias, path), path,
+    )  # fmt: skip
+
+
+def _attention(
+    builder: Builder, path: str, query: object, key: object, value: object,
+    attn_mask: object = None, dropout_p: object = 0.0, is_causal: object = False, *,
+    scale: object = None, enable_gqa: object = False,
+) -> Value:  # fmt: skip
+    if attn_mask is not None or dropout_p != 0 or is_causal is not False or enable_gqa is not False:
+        raise unsupported(
+            f"{place(path)} is an attention with a mask, dropout, is_causal or enable_gqa",
+            "Call it on queries, keys and values alone.",
+        )
+    q, k, v = (activations(each, path) for each in (query, key, value))
+    return attended(builder, q, k, v, scale, path)
+
+
+def values_in(arguments: Sequence[Any]) -> bool:
+    """Whether activations are among the arguments, at any depth."""
+    return any(
+        values_in(a) if isinstance(a, tuple | list) else isinstance(a, Value) for a in arguments
     )
 
 
-FUNCTIONS: dict[Any, Handler] = {
+COMPUTING: dict[Any, Handler] = {
     torch.tanh: _elementwise("tanh"),
     torch.sigmoid: _elementwise("sigmoid"),
     torch.special.expit: _elementwise("sigmoid"),
@@ -248,41 +358,48 @@ FUNCTIONS: dict[Any, Handler] = {
     F.gelu: _gelu,
     F.softplus: _softplus,
     F.linear: _linear,
-    F.dropout: dropout,
+    **dict.fromkeys((F.conv1d, torch.conv1d), _convolution(1)),
+    **dict.fromkeys((F.conv2d, torch.conv2d), _convolution(2)),
+    **dict.fromkeys((F.dropout, F.dropout1d, F.dropout2d), dropout),
     **dict.fromkeys((operator.mul, torch.mul, torch.multiply), _mul),
     **dict.fromkeys((operator.truediv, torch.div, torch.divide, torch.true_divide), _div),
     **dict.fromkeys((operator.neg, torch.neg, torch.negative), _neg),
-    torch.flatten: _flatten,
-    torch.squeeze: _squeeze,
-    torch.reshape: _reshape,
-    operator.getitem: _getitem,
-    getattr: _getattr,
+    **dict.fromkeys((operator.add, torch.add), _add),
+    **dict.fromkeys((operator.sub, torch.sub, torch.subtract), _sub),
+    torch.rsub: _rsub,
+    **dict.fromkeys((operator.pow, torch.pow), _pow),
+    torch.square: _square,
+    **dict.fromkeys((operator.matmul, torch.matmul), _matmul),
+    torch.bmm: _bmm,
+    **dict.fromkeys((F.softmax, torch.softmax), softmax),
+    torch.mean: _mean,
+    torch.sum: _sum,
+    **dict.fromkeys((F.avg_pool1d, torch.avg_pool1d), _average_pool(1)),
+    F.avg_pool2d: _average_pool(2),
+    **dict.fromkeys((F.adaptive_avg_pool1d, torch.adaptive_avg_pool1d), _adaptive_pool(1)),
+    F.adaptive_avg_pool2d: _adaptive_pool(2),
+    F.layer_norm: _layer_norm,
+    F.group_norm: _group_norm,
+    F.batch_norm: _batch_norm,
+    F.embedding: _embedding,
+    F.bilinear: _bilinear,
+    F.scaled_dot_product_attention: _attention,
 }
 
-METHODS: dict[str, Handler] = {
+COMPUTING_METHODS: dict[str, Handler] = {
     "tanh": _elementwise("tanh"),
     "sigmoid": _elementwise("sigmoid"),
     "sin": _elementwise("sin"),
     **dict.fromkeys(("mul", "multiply"), _mul),
     **dict.fromkeys(("div", "divide", "true_divide"), _div),
     **dict.fromkeys(("neg", "negative"), _neg),
-    "flatten": _flatten,
-    "squeeze": _squeeze,
-    "contiguous": _contiguous,
-    **dict.fromkeys(("view", "reshape"), _reshape),
-    "size": _size,
+    "add": _add,
+    **dict.fromkeys(("sub", "subtract"), _sub),
+    "pow": _pow,
+    "square": _square,
+    "matmul": _matmul,
+    "bmm": _bmm,
+    "softmax": _method_softmax,
+    "mean": _mean,
+    "sum": _sum,
 }
-
-# Plain arithmetic on numbers that come from a width, as in ``x / math.sqrt(x.shape[1])``.
-_NUMBER_FUNCTIONS: frozenset[Any] = frozenset(
-    (
-        math.sqrt,
-        operator.mul,
-        operator.truediv,
-        operator.floordiv,
-        operator.add,
-        operator.sub,
-        operator.pow,
-        operator.neg,
-    )
-)

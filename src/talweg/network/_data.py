@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from talweg._errors import InputError
-from talweg.network._graph import Linear, Network
+from talweg.network._graph import Network
 from talweg.network._refuse import FLOAT_DTYPES
 
 
@@ -17,7 +18,8 @@ class Data:
     """Checked training data.
 
     Attributes:
-        inputs: ``(n, d)`` float64, exactly the values given.
+        inputs: ``(n, d)`` float64, exactly the values given, each sample flattened in row-major
+            order; ``network.input_shape`` tells the shape of one.
         targets: ``(n, k)`` float64, exactly the values given.
         notes: What was normalised, for the report.
     """
@@ -34,7 +36,7 @@ def check_data(X: Tensor, y: Tensor, network: Network | int) -> Data:
     so nothing is ever broadcast.
 
     Args:
-        X: Inputs ``(n, d)``, float16 to float64.
+        X: Inputs ``(n, d)`` or ``(n, *shape)``, float16 to float64, or int64.
         y: Targets ``(n, k)``, or ``(n,)`` where ``k = 1``; float16 to float64, on the device of X.
         network: The network they are for, or its number of outputs ``k``.
 
@@ -45,14 +47,15 @@ def check_data(X: Tensor, y: Tensor, network: Network | int) -> Data:
         InputError: A tensor is malformed, not finite, or the shapes do not fit each other.
     """
     outputs = network.output_dim if isinstance(network, Network) else network
-    check_inputs(X)
+    check_inputs(X, whole=isinstance(network, Network) and not network.is_chain)
     _require_real_tensor(y, "y", "targets (n, k)")
     n, notes = int(X.shape[0]), []
     if isinstance(network, Network):
-        if X.shape[1] != network.input_dim:
+        if not _fits(network, X):
             raise InputError(
                 f"X of talweg's data check must have {network.input_dim} features, as the model "
-                f"was read; got shape {tuple(X.shape)}. Pass the inputs of this model."
+                f"was read (shape of one sample {network.input_shape}); got shape "
+                f"{tuple(X.shape)}. Pass the inputs of this model."
             )
         notes += _dtype_notes(network, X)
     if y.ndim == 1 and outputs == 1:
@@ -76,33 +79,52 @@ def check_data(X: Tensor, y: Tensor, network: Network | int) -> Data:
             f"Call y.to({str(X.device)!r})."
         )
     _require_finite(y, "y")
-    return Data(_exact_float64(X), _exact_float64(y).reshape(n, outputs), tuple(notes))
+    return Data(
+        _exact_float64(X).reshape(n, -1), _exact_float64(y).reshape(n, outputs), tuple(notes)
+    )
 
 
-def check_inputs(X: object) -> None:
-    """Check that ``X`` is a finite, nonempty floating batch ``(n, d)``.
+def check_inputs(X: object, *, whole: bool = True) -> None:
+    """Check that ``X`` is a finite, nonempty batch ``(n, d)`` or ``(n, *shape)``.
+
+    It is floating, or, where ``whole`` numbers are allowed, int64 with entries below 2^53, which
+    float64 holds exactly.
 
     Raises:
         InputError: Names what it is instead, or the first row that is not finite.
     """
-    tensor = _require_real_tensor(X, "X", "inputs (n, d)")
-    if tensor.ndim != 2:
-        todo = (
-            "flatten each sample, X.flatten(1)" if tensor.ndim > 2 else "use X[:, None] or X[None]"
-        )
+    tensor = _require_real_tensor(X, "X", "inputs (n, d)", whole=whole)
+    if tensor.ndim < 2:
         raise InputError(
-            f"X of talweg's data check must be two-dimensional, (n, d); got shape "
-            f"{tuple(tensor.shape)}. Please {todo}."
+            f"X of talweg's data check must have the batch and at least one axis more, (n, d); got "
+            f"shape {tuple(tensor.shape)}. Please use X[:, None] or X[None]."
         )
     if tensor.numel() == 0:
         raise InputError(
             f"X of talweg's data check must hold at least one sample and one feature; got shape "
             f"{tuple(tensor.shape)}. Pass the training inputs."
         )
+    if tensor.dtype == torch.int64:
+        largest = max(abs(int(tensor.min())), abs(int(tensor.max())))
+        if largest >= 2**53:
+            raise InputError(
+                f"X of talweg's data check must hold whole numbers below 2^53; got {largest}. Use "
+                "smaller indices."
+            )
+        return
     _require_finite(tensor, "X")
 
 
-def _require_real_tensor(value: object, name: str, role: str) -> Tensor:
+def _fits(network: Network, X: Tensor) -> bool:
+    """Whether the samples have the shape of the network, or come as rows of its entries."""
+    shape = tuple(int(size) for size in X.shape[1:])
+    if shape == network.input_shape:
+        return True
+    rows = len(shape) == 1 or len(network.input_shape or ()) == 1
+    return rows and math.prod(shape) == network.input_dim
+
+
+def _require_real_tensor(value: object, name: str, role: str, *, whole: bool = False) -> Tensor:
     def must_be(requirement: str, came: str, todo: str) -> InputError:
         return InputError(
             f"{name} of talweg's data check must be {requirement}; got {came}. {todo}"
@@ -123,7 +145,7 @@ def _require_real_tensor(value: object, name: str, role: str) -> Tensor:
         )
     if value.is_complex():
         raise must_be("real", f"dtype {value.dtype}", "Use real and imaginary parts as features.")
-    if value.dtype not in FLOAT_DTYPES:
+    if value.dtype not in FLOAT_DTYPES and not (whole and value.dtype == torch.int64):
         todo = f"Cast it: {name}.to(torch.float32)."
         if name == "y":
             todo = (
@@ -148,8 +170,8 @@ def _require_finite(value: Tensor, name: str) -> None:
 
 
 def _dtype_notes(network: Network, inputs: Tensor) -> list[str]:
-    weights = {op.weight.dtype for op in network.operations if isinstance(op, Linear)}
-    if not weights or weights == {inputs.dtype}:
+    weights = {slot.tensor.dtype for slot in network.slots() if slot.field == "weight"}
+    if not weights or weights == {inputs.dtype} or inputs.dtype == torch.int64:
         return []
     names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in weights))
     note = (

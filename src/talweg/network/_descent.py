@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from talweg.enclosure import Ball, Interval, gamma, mul_down, norm_upper, sum_lower
-from talweg.network._graph import Linear, Network
+from talweg.network._graph import Network
 from talweg.network._linearization import Linearization
 
 UNIT = 2.0**-53
@@ -71,21 +71,15 @@ def step_length_bounds(before: Network, after: Network) -> tuple[float, float]:
     the lower bound is 0 for S above 2^500. The upper bound is inf where a difference overflows.
 
     Args:
-        before: A chain.
-        after: The same chain with other finite weights, as `set_parameters` makes it.
+        before: Any network.
+        after: The same network with other finite weights, as `set_parameters` makes it.
 
     Returns:
         ``(lower, upper)``, 0 <= lower <= upper; upper is 0 only if nothing moved.
     """
     moved: list[Tensor] = []
-    for op, other in zip(before.operations, after.operations, strict=True):
-        if isinstance(op, Linear) and isinstance(other, Linear):
-            for here, there, moves in (
-                (op.weight, other.weight, op.weight_trainable),
-                (op.bias, other.bias, op.bias_trainable),
-            ):
-                if here is not None and there is not None and moves:
-                    moved.append((_flat(there) - _flat(here)).reshape(-1))
+    for here, there in zip(before.trainable_slots(), after.trainable_slots(), strict=True):
+        moved.append(_flat(there.tensor) - _flat(here.tensor))
     if not moved:
         return 0.0, 0.0
     d = torch.cat(moved)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from talweg._errors import InputError
 from talweg.network._apply import applied_approx
 from talweg.network._graph import (
+    ChainOperation,
     Elementwise,
     Linear,
     Network,
@@ -19,6 +20,7 @@ from talweg.network._graph import (
     Parametric,
     Scale,
 )
+from talweg.network._rebuilt import GraphModule
 from talweg.network._refuse import FLOAT_DTYPES, refuse_nonfinite
 from talweg.nn import Scale as ScaleModule
 from talweg.nn import Sin, SmoothLeakyReLU
@@ -71,7 +73,7 @@ def evaluated_with(network: Network, X: Tensor, values: Mapping[str, Tensor]) ->
     return states[-1]
 
 
-def module_of(operation: Operation) -> nn.Module:
+def module_of(operation: ChainOperation) -> nn.Module:
     """One operation as a module; linear layers in float64 with weights of their own."""
     if isinstance(operation, Linear):
         return _linear_module(operation)
@@ -110,19 +112,32 @@ def _linear_module(operation: Linear) -> nn.Linear:
     return module
 
 
-def build_module(network: Network) -> nn.Sequential:
-    """The network as an `nn.Sequential` in float64; layer ``t`` is operation ``t``.
+def build_module(network: Network) -> nn.Module:
+    """The network as a module in float64.
 
-    Reading the result gives the operations back, weights converted exactly. A network whose model
-    returned shape ``(n,)`` ends in ``nn.Flatten(0)``.
+    A chain becomes an `nn.Sequential` in which layer ``t`` is operation ``t``, a graph a
+    `GraphModule` with the parameter names of its model. Reading the result gives the operations
+    back, weights converted exactly. A network whose model returned shape ``(n,)`` does so too.
 
     Args:
-        network: A chain.
+        network: Any network.
 
     Returns:
         A module in training mode with parameters of its own, frozen where they were frozen.
     """
-    modules = [module_of(operation) for operation in network.operations]
+    return sequential_of(network) if network.is_chain else GraphModule(network)
+
+
+def sequential_of(network: Network) -> nn.Sequential:
+    """A chain as `nn.Sequential`; one whose model returned ``(n,)`` ends in ``nn.Flatten(0)``.
+
+    Args:
+        network: A chain.
+
+    Raises:
+        UnsupportedModelError: It is no chain.
+    """
+    modules = [module_of(operation) for operation in network.chain_operations]
     if network.flat_output:
         modules.append(nn.Flatten(0))
     return nn.Sequential(*modules)

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from talweg._errors import ReadingError
 from talweg.network._data import check_inputs
-from talweg.network._graph import Linear, Network
+from talweg.network._graph import Network
 from talweg.network._isolate import ModelState, plain_autograd, random_state_kept, twin_of
+from talweg.network._perturbation import judged_graph
 from talweg.network._refuse import refuse_ambient_state
 from talweg.network._rounding import Judged, Precision, backward, forward, precision_of
 
@@ -42,16 +43,16 @@ def gate(model: nn.Module, network: Network, X: Tensor) -> None:
     The model is called as it is, on up to 256 rows spread over ``X`` rounded to its dtype, twice,
     the second time with the rows reversed; one vector-Jacobian product with fixed random signs goes
     through autograd. The same is repeated in float64 on a copy, where the tolerances are far
-    smaller. The tolerances are worst-case first-order rounding bounds, spelled out in
+    smaller. For chains the tolerances are worst-case first-order rounding bounds, spelled out in
     ``_rounding``: roughly ``8 u`` times fan-in times products of absolute values, through all
-    layers.
+    layers. For graphs they are measured, by the ways of ``_perturbation``.
 
     The model is left as it was: values, attributes, ``.grad``, mode and random states.
 
     Args:
         model: The module that was read.
         network: Its reading.
-        X: Inputs ``(n, d)``, floating, on the device of the model.
+        X: Inputs as the model takes them, ``(n, d)`` or ``(n, *shape)``, on its device.
 
     Raises:
         InputError: ``X`` is malformed.
@@ -60,19 +61,22 @@ def gate(model: nn.Module, network: Network, X: Tensor) -> None:
     """
     refuse_ambient_state()
     check_inputs(X)
-    dtypes = [op.weight.dtype for op in network.operations if isinstance(op, Linear)]
+    whole = X.dtype == torch.int64
+    dtypes = [slot.tensor.dtype for slot in network.slots()]
     dtype = dtypes[0] if dtypes else X.dtype
     with plain_autograd():
         count = min(len(X), _ROWS)
         rows = (
             torch.linspace(0, len(X) - 1, count, dtype=torch.float64, device="cpu").round().long()
         )
-        x = X.detach()[rows.to(X.device)].to(dtype)
+        x = X.detach()[rows.to(X.device)]
+        x = x if whole else x.to(dtype)
         _compare_all(model, network, x, precision_of(dtype), "the live model")
         if dtype != torch.float64:
             copy = twin_of(model).double()
             where = "a float64 copy of the model"
-            _compare_all(copy, network, x.double(), precision_of(torch.float64), where)
+            exact = x if whole else x.double()
+            _compare_all(copy, network, exact, precision_of(torch.float64), where)
 
 
 def _compare_all(
@@ -85,9 +89,7 @@ def _compare_all(
         * 2
         - 1
     )
-    states = forward(network, x.double(), precision)
-    output = states[-1]
-    gradients = backward(network, states, signs, precision)
+    output, gradients = _judged(network, x, signs, precision)
     state = ModelState.of(model)
     try:
         with random_state_kept() as use:
@@ -133,6 +135,17 @@ def _compare_all(
         raise ReadingError(f"model and reading must agree; in {who}, {worst.words}. {_ADVICE}")
 
 
+def _judged(
+    network: Network, x: Tensor, signs: Tensor, precision: Precision
+) -> tuple[Judged, dict[str, Judged]]:
+    """Values and gradients of the reading, with tolerances."""
+    if not network.is_chain:
+        exact = x if x.dtype == torch.int64 else x.double()
+        return judged_graph(network, exact, signs, precision)
+    states = forward(network, x.double().reshape(len(x), -1), precision)
+    return states[-1], backward(network, states, signs, precision)
+
+
 def _called(model: nn.Module, x: Tensor, network: Network, who: str) -> Tensor:
     """Outputs ``(n, k)`` of one call on a copy of the rows."""
     batch = x.clone()
@@ -162,9 +175,15 @@ def _gradients(model: nn.Module, output: Tensor, signs: Tensor) -> dict[str, Ten
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not trainable or not output.requires_grad:
         return {}
-    found = torch.autograd.grad(
-        output, list(trainable.values()), signs.to(output.dtype), allow_unused=True
-    )
+    try:
+        found = torch.autograd.grad(
+            output, list(trainable.values()), signs.to(output.dtype), allow_unused=True
+        )
+    except RuntimeError as error:
+        raise ReadingError(
+            "model of the gate must have gradients; the backward pass of a call raised "
+            f"{type(error).__name__}: {error}. Replace in-place operations (x += y) by x = x + y."
+        ) from error
     return dict(zip(trainable, found, strict=True))
 
 

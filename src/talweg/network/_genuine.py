@@ -22,16 +22,32 @@ def _attribute(owner: Any, name: str) -> Any:
     return getattr(owner, name)
 
 
-_FORWARDS: dict[type[nn.Module], Any] = {leaf: leaf.forward for leaf in LEAVES}
+_CALLED_BY_FORWARD: dict[type[nn.Module], tuple[str, ...]] = {
+    nn.Conv1d: ("_conv_forward",),
+    nn.Conv2d: ("_conv_forward",),
+    nn.BatchNorm1d: ("_check_input_dim",),
+    nn.BatchNorm2d: ("_check_input_dim",),
+    nn.TransformerEncoderLayer: ("_sa_block", "_ff_block"),
+}
+_CODE: dict[type[nn.Module], dict[str, Any]] = {
+    leaf: {name: _attribute(leaf, name) for name in ("forward", *_CALLED_BY_FORWARD.get(leaf, ()))}
+    for leaf in LEAVES
+}
 _MODULE_METHODS: dict[str, Any] = {name: _attribute(nn.Module, name) for name in _METHODS}
 _FUNCTIONS: tuple[tuple[Any, str, Any], ...] = tuple(
     (owner, name, _attribute(owner, name))
     for owner, names in (
-        (torch, ("tanh", "sigmoid", "sin", "flatten")),
-        (F, ("linear", "softplus", "silu", "gelu", "dropout", "logsigmoid", "sigmoid", "tanh")),
+        (torch, ("tanh", "sigmoid", "sin", "flatten", "softmax", "matmul", "bmm", "layer_norm")),
+        (F, (
+            "linear", "softplus", "silu", "gelu", "dropout", "dropout1d", "dropout2d", "logsigmoid",
+            "sigmoid", "tanh", "conv1d", "conv2d", "avg_pool1d", "avg_pool2d",
+            "adaptive_avg_pool1d", "adaptive_avg_pool2d", "layer_norm", "group_norm", "batch_norm",
+            "softmax", "embedding", "bilinear", "scaled_dot_product_attention",
+            "multi_head_attention_forward",
+        )),
     )
     for name in names
-)
+)  # fmt: skip
 
 
 def refuse_replaced_functions() -> None:
@@ -57,7 +73,7 @@ def refuse_replaced_methods(module: nn.Module, path: str) -> None:
         UnsupportedModelError: Names the module and the replaced method.
     """
     cls = type(module)
-    for name in ("forward", *_METHODS):
+    for name in ("forward", *_METHODS, *_CALLED_BY_FORWARD.get(cls, ())):
         if name in vars(module):
             raise unsupported(
                 f"{place(path)} ({cls.__name__}) has a {name} assigned on the instance",
@@ -74,16 +90,17 @@ def refuse_replaced_methods(module: nn.Module, path: str) -> None:
             f"{place(path)} ({cls.__name__}) was compiled in place by module.compile()",
             "Pass a model that is not compiled; compile after the call.",
         )
-    if cls in _FORWARDS:
-        current: Any = cls.forward
+    for name, original in _CODE.get(cls, {}).items():
+        current: Any = _attribute(cls, name)
+        home = next(base for base in cls.__mro__ if name in vars(base))
         genuine = (
-            current is _FORWARDS[cls]
-            and getattr(current, "__module__", None) == cls.__module__
-            and getattr(current, "__qualname__", None) == f"{cls.__qualname__}.forward"
+            current is original
+            and getattr(current, "__module__", None) == home.__module__
+            and getattr(current, "__qualname__", None) == f"{home.__qualname__}.{name}"
             and _attribute(cls, "__getattr__") is _MODULE_METHODS["__getattr__"]
         )
         if not genuine:
             raise unsupported(
-                f"{place(path)}: {cls.__name__}.forward is not the original of {cls.__module__}",
+                f"{place(path)}: {cls.__name__}.{name} is not the original of {cls.__module__}",
                 "Restore the original class; put changed code into a class of its own.",
             )

@@ -245,12 +245,14 @@ def rounding_not_covered(network: Network, *tensors: torch.Tensor) -> str | None
     """Why the rounding of a float64 run on this network is not bounded here; None when it is.
 
     Args:
-        network: A chain.
+        network: Any network.
         *tensors: Inputs and targets.
     """
+    if not network.is_chain:
+        return "the network is a graph, and T9 speaks of chains of linear layers and activations"
     last: str | None = None
     seen_linear = False
-    for op in network.operations:
+    for op in network.chain_operations:
         if isinstance(op, Linear):
             seen_linear, last = True, None
             for name, value in ((op.weight_name, op.weight), (op.bias_name, op.bias)):

@@ -7,12 +7,17 @@ import math
 from torch import nn
 
 from talweg._errors import UnsupportedModelError
+from talweg.network._rebuilt import GraphModule
 from talweg.nn import Scale, Sin, SmoothLeakyReLU
 
 SUPPORTED = (
-    "Linear, Tanh, Sigmoid, Softplus, SiLU, GELU, talweg.nn.SmoothLeakyReLU, talweg.nn.Sin, "
-    "talweg.nn.Scale, Identity, Flatten(start_dim=1), Dropout in eval mode, their functional forms "
-    "(torch.tanh, F.softplus, F.linear, ...), and products and quotients with Python numbers"
+    "Linear, Conv1d, Conv2d, average pooling, LayerNorm, GroupNorm, BatchNorm in eval mode, "
+    "Embedding, Bilinear, MultiheadAttention, TransformerEncoderLayer, Softmax, Tanh, Sigmoid, "
+    "Softplus, SiLU, GELU, talweg.nn.SmoothLeakyReLU, talweg.nn.Sin, talweg.nn.Scale, Identity, "
+    "Flatten, Dropout in eval mode, their functional forms (torch.tanh, F.softplus, F.linear, "
+    "...), sums, differences, products and matrix products of activations, views, slices and "
+    "joins that leave the batch alone, means, shifts and factors by parameters, and products and "
+    "quotients with Python numbers"
 )
 
 ACTIVATIONS: tuple[type[nn.Module], ...] = (
@@ -31,6 +36,26 @@ LEAVES: tuple[type[nn.Module], ...] = (
     nn.Identity,
     nn.Flatten,
     nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Unflatten,
+    nn.Softmax,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.AvgPool1d,
+    nn.AvgPool2d,
+    nn.AdaptiveAvgPool1d,
+    nn.AdaptiveAvgPool2d,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.Embedding,
+    nn.Bilinear,
+    nn.MultiheadAttention,
+    nn.TransformerEncoderLayer,
+    nn.TransformerEncoder,
+    GraphModule,
 )
 
 _SMOOTH_RECTIFIER = (
@@ -38,18 +63,13 @@ _SMOOTH_RECTIFIER = (
     "torch.nn.Softplus(beta), SiLU or GELU."
 )
 _SMOOTH_SIGMOID = "It has a kink; use torch.nn.Tanh or torch.nn.Sigmoid."
-_NORMALISATION = (
-    "Normalise the data once before training, or scale the layers with constants "
-    "(talweg.nn.Scale); normalising layers are not supported."
-)
-_BATCH_NORM = (
-    "In eval mode it is an affine map that this version does not support either: fold it into the "
-    "Linear before it (torch.nn.utils.fusion.fuse_linear_bn_eval), or leave it out."
-)
-_CONVOLUTION = "Only networks on flat features (n, d) are supported; use Linear layers."
-_POOLING = "It is not smooth; only networks of Linear layers on flat features are supported."
+_NORMALISATION = "Use LayerNorm, GroupNorm, or BatchNorm1d or BatchNorm2d in eval mode."
+_BATCH_NORM = "In eval mode, BatchNorm1d and BatchNorm2d are supported."
+_CONVOLUTION = "Use Conv1d or Conv2d."
+_POOLING = "It is not smooth; use AvgPool1d, AvgPool2d or the adaptive ones."
 _DROPOUT = "Use torch.nn.Dropout, in eval mode, or leave it out."
-_SOFTMAX = "It mixes the outputs; let the model return logits and put the softmax into the loss."
+_SOFTMAX = "Use Softmax, or let the model return logits and put it into the loss."
+_ATTENTION = "Use MultiheadAttention or TransformerEncoderLayer with batch_first=True."
 
 # Lower-case names of classes, functions and methods alike, without underscores.
 _ADVICE: dict[str, str] = {
@@ -63,36 +83,46 @@ _ADVICE: dict[str, str] = {
         _SMOOTH_SIGMOID,
     ),
     "softsign": "Its second derivative jumps at 0; use torch.nn.Tanh.",
-    **dict.fromkeys(
-        ("layernorm", "groupnorm", "rmsnorm", "localresponsenorm", "normalize"), _NORMALISATION
-    ),
+    **dict.fromkeys(("rmsnorm", "localresponsenorm", "normalize"), _NORMALISATION),
     **dict.fromkeys(("instancenorm1d", "instancenorm2d", "instancenorm3d"), _NORMALISATION),
     **dict.fromkeys(
         ("batchnorm1d", "batchnorm2d", "batchnorm3d", "syncbatchnorm", "batchnorm"), _BATCH_NORM
     ),
-    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _CONVOLUTION),
+    **dict.fromkeys(("conv3d", "unfold", "pixelshuffle"), _CONVOLUTION),
     **dict.fromkeys(("convtranspose1d", "convtranspose2d", "convtranspose3d"), _CONVOLUTION),
     **dict.fromkeys(
-        ("maxpool1d", "maxpool2d", "maxpool3d", "avgpool1d", "avgpool2d", "avgpool3d"), _POOLING
-    ),
-    **dict.fromkeys(
-        ("adaptivemaxpool1d", "adaptivemaxpool2d", "adaptiveavgpool1d", "adaptiveavgpool2d"),
+        (
+            "maxpool1d",
+            "maxpool2d",
+            "maxpool3d",
+            "lppool1d",
+            "lppool2d",
+            "adaptivemaxpool1d",
+            "adaptivemaxpool2d",
+            "amax",
+            "amin",
+        ),
         _POOLING,
     ),
+    **dict.fromkeys(("dropout3d", "alphadropout", "featurealphadropout"), _DROPOUT),
+    **dict.fromkeys(("logsoftmax", "softmin", "softmax2d"), _SOFTMAX),
+    **dict.fromkeys(("mish", "logsigmoid", "tanhshrink", "glu"), "Use SiLU or GELU."),
     **dict.fromkeys(
-        ("dropout1d", "dropout2d", "dropout3d", "alphadropout", "featurealphadropout"), _DROPOUT
+        ("mm", "rmatmul", "addmm", "einsum", "imatmul", "baddbmm", "tensordot"),
+        "Write products with weights as torch.nn.Linear or torch.nn.functional.linear(x, "
+        "self.weight), products of activations by @.",
     ),
-    **dict.fromkeys(("softmax", "logsoftmax", "softmin", "softmax2d"), _SOFTMAX),
-    **dict.fromkeys(("mish", "logsigmoid", "tanhshrink", "softmin", "glu"), "Use SiLU or GELU."),
+    **dict.fromkeys(("iadd", "isub", "imul", "addcmul"), "Write it as x = x + y or x = x * y."),
+    **dict.fromkeys(("transformer", "transformerdecoder", "transformerdecoderlayer"), _ATTENTION),
     **dict.fromkeys(
-        ("matmul", "mm", "rmatmul", "addmm", "bilinear", "einsum", "imatmul"),
-        "Write the product as torch.nn.Linear or torch.nn.functional.linear(x, self.weight).",
+        ("expand", "expandas", "repeat", "tile", "broadcastto"),
+        "Nothing is broadcast; give every value its own entries.",
     ),
     **dict.fromkeys(
-        ("add", "sub", "iadd", "radd", "cat", "concat", "stack"),
-        "Skip connections, sums and concatenations are not supported; put constant shifts into a "
-        "Linear's bias.",
+        ("rnn", "lstm", "gru", "rnncell", "lstmcell", "grucell"),
+        "Write the recurrence out, with Linear layers used several times.",
     ),
+    **dict.fromkeys(("embeddingbag",), "Use Embedding and x.mean(1)."),
     **dict.fromkeys(("detach", "data"), "It hides the gradient; freeze with requires_grad=False."),
     "to": "Convert model and data to one dtype and device before the call.",
     "registerhook": "A hook on an activation may change the gradient; remove it.",
@@ -110,8 +140,7 @@ def advice(name: str) -> str:
 def unsupported(what: str, todo: str) -> UnsupportedModelError:
     """The error for one thing in the model: what it is and where, what is supported, what to do."""
     return UnsupportedModelError(
-        f"model of talweg's reading: {what}. Supported is a feed-forward chain of {SUPPORTED}. "
-        f"{todo}"
+        f"model of talweg's reading: {what}. Supported is a network of {SUPPORTED}. {todo}"
     )
 
 

@@ -19,6 +19,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from talweg._errors import UnsupportedModelError
+
 Shape = tuple[int, ...]
 
 
@@ -256,6 +258,7 @@ Operation = (
     | Product | MatrixProduct | Softmax | Normalize | AveragePool | Mean | Concatenate | Reshape
     | Permute | Slice
 )  # fmt: skip
+ChainOperation = Linear | Elementwise | Scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,6 +297,23 @@ class Network:
     def operations(self) -> tuple[Operation, ...]:
         """The operations in order."""
         return tuple(node.operation for node in self.nodes)
+
+    @property
+    def chain_operations(self) -> tuple[ChainOperation, ...]:
+        """The operations of a chain, for rules that speak of chains alone.
+
+        Raises:
+            UnsupportedModelError: The network is no chain.
+        """
+        found = tuple(op for op in self.operations if isinstance(op, Linear | Elementwise | Scale))
+        if not self.is_chain:
+            kinds = ", ".join(sorted({op.kind for op in self.operations}))
+            raise UnsupportedModelError(
+                "`network` of talweg's rules for chains must be a feed-forward chain of Linear "
+                "layers, activations and scalings on flat features, each with parameters of its "
+                f"own; got a graph of {kinds}. Ask for something that covers graphs."
+            )
+        return found
 
     @property
     def is_chain(self) -> bool:

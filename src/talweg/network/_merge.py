@@ -59,7 +59,7 @@ def merge_duplicates(X: Tensor, y: Tensor) -> MergedRows | ConflictingRows:
     """Group equal rows of the inputs.
 
     Args:
-        X: Inputs ``(n, d)``, float64 as `check_data` returns them.
+        X: Inputs ``(n, d)``, float64 as `check_data` returns them, each sample flattened.
         y: Targets ``(n, k)``, float64, on the same device.
 
     Returns:

@@ -90,7 +90,7 @@ def forward(network: Network, inputs: Tensor, precision: Precision) -> list[Judg
     """
     u = SAFETY * precision.unit
     states = [Judged(inputs, torch.zeros_like(inputs))]
-    for operation in network.operations:
+    for operation in network.chain_operations:
         v, e = states[-1].value, states[-1].tolerance
         if isinstance(operation, Linear):
             W = operation.weight.to(torch.float64)  # (d_out, d_in)
@@ -132,7 +132,8 @@ def backward(
     u = SAFETY * precision.unit
     g, d = cotangent, torch.zeros_like(cotangent)
     gradients: dict[str, Judged] = {}
-    for operation, state in zip(reversed(network.operations), reversed(states[:-1]), strict=True):
+    operations = reversed(network.chain_operations)
+    for operation, state in zip(operations, reversed(states[:-1]), strict=True):
         v, e = state.value, state.tolerance
         if isinstance(operation, Linear):
             rows = len(v) + 2

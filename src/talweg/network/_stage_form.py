@@ -105,7 +105,7 @@ def stage_form(network: Network) -> StageForm:
             "are not supported yet."
         )
     groups: list[tuple[Linear | None, list[PointwiseOperation]]] = [(None, [])]
-    for op in network.operations:
+    for op in network.chain_operations:
         if isinstance(op, Linear):
             groups.append((op, []))
         else:

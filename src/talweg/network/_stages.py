@@ -115,7 +115,7 @@ def stages_of_network(network: Network) -> tuple[Stage, ...] | None:
     if not network.is_chain:
         return None
     stages: list[Stage] = []
-    for operation in network.operations:
+    for operation in network.chain_operations:
         if isinstance(operation, Linear):
             bias = None if operation.bias is None else operation.bias.detach()
             trains_bias = bias is not None and operation.bias_trainable

@@ -157,6 +157,8 @@ def _check_call(
 def _stages_by_reading(model: nn.Module, X: Tensor) -> tuple[Stage, ...] | None:
     from talweg.network._read import read
 
+    if X.dim() != 2:
+        return None  # a chain reads rows; here samples have another shape
     try:
         return stages_of_network(read(model, X))
     except (UnsupportedModelError, ReadingError, InputError):

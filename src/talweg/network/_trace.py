@@ -138,7 +138,7 @@ def _untraceable(call: _Call, error: Exception) -> UnsupportedModelError:
     return unsupported(
         f"the forward of {type(call.model).__name__} could not be traced by torch.fx "
         f"({type(error).__name__}: {_first_line(error)})",
-        "forward must take one tensor (n, d) and apply supported layers to it one after another.",
+        "forward must take one tensor (n, ...) and apply supported layers to it.",
     )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from talweg._errors import InputError
 from talweg.certificate import Certificate
 from talweg.enclosure import Interval
-from talweg.network import Linear, Network
+from talweg.network import Network
 from talweg.theory import SquaredLoss
 
 SCALINGS: dict[str, Literal["mean", "sum", "half_sum"]] = {
@@ -330,15 +330,10 @@ def _refuse(given: str | None, tensor: Tensor, frozen: Named) -> None:
 
 
 def _tensors(network: Network) -> tuple[Named, Named]:
-    """Name and value of the trained tensors, and of the frozen ones."""
-    trained: Named = []
-    frozen: Named = []
-    for op in network.operations:
-        if isinstance(op, Linear):
-            (trained if op.weight_trainable else frozen).append((op.weight_name, op.weight))
-            if op.bias is not None and op.bias_name is not None:
-                (trained if op.bias_trainable else frozen).append((op.bias_name, op.bias))
-    return trained, frozen
+    """Name and value of the trained tensors, and of the frozen ones, each once."""
+    found = {slot.name: slot for slot in network.slots()}.values()
+    trained = [(slot.name, slot.tensor) for slot in found if slot.trainable]
+    return trained, [(slot.name, slot.tensor) for slot in found if not slot.trainable]
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

@@ -52,7 +52,7 @@ def _ingredients(network: Network, X: Tensor, y: Tensor) -> PositiveNetwork | No
     high = max((float(op.weight.max()) for op in hidden), default=1.0)
     if not low > 0.0:
         return None
-    inputs = X.detach().to(torch.float64)
+    inputs = X.detach().to(torch.float64).reshape(len(X), -1)
     products = gram(Ball.exact(inputs))
     if first.bias is not None and first.bias_trainable:
         products = products + Ball.exact(torch.ones_like(products.mid))
@@ -78,9 +78,11 @@ def _alternating(
     network: Network,
 ) -> tuple[list[Linear], tuple[IncreasingActivation, ...]] | None:
     """Linear layers and the activation after each but the last; None for anything else."""
+    if not network.is_chain:
+        return None
     layers: list[Linear] = []
     activations: list[IncreasingActivation] = []
-    for operation in network.operations:
+    for operation in network.chain_operations:
         if isinstance(operation, Linear):
             if len(layers) > len(activations):
                 activations.append(IdentityActivation())

@@ -17,7 +17,16 @@ import torch
 from torch import Tensor, nn
 
 from talweg._errors import InputError, UnsupportedModelError
-from talweg.network import Elementwise, Linear, Network, Node, Operation, Scale, build_module, read
+from talweg.network import (
+    Elementwise,
+    Linear,
+    Network,
+    Node,
+    Operation,
+    Scale,
+    read,
+    sequential_of,
+)
 
 
 def antisymmetric_twin(model: nn.Module, X: Tensor | None = None) -> nn.Sequential:
@@ -43,7 +52,7 @@ def antisymmetric_twin(model: nn.Module, X: Tensor | None = None) -> nn.Sequenti
         InputError: No Linear layer is found to tell the number of inputs from.
     """
     network = read(model, _probe(model) if X is None else X)
-    operations = list(network.operations)
+    operations: list[Operation] = list(network.chain_operations)
     places = [t for t, op in enumerate(operations) if isinstance(op, Linear)]
     _require_twin_is_a_chain(operations, places)
     first, last = places[0], places[-1]
@@ -59,7 +68,7 @@ def antisymmetric_twin(model: nn.Module, X: Tensor | None = None) -> nn.Sequenti
             twin.append(_blocks(op))
     twin.append(Scale(1.0, math.sqrt(2.0), "antisymmetric"))
     nodes = tuple(Node(op, (t,)) for t, op in enumerate(twin))
-    return build_module(
+    return sequential_of(
         Network(nodes, network.input_dim, network.output_dim, (), network.flat_output)
     )
 

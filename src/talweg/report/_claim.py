@@ -114,8 +114,8 @@ def read_claim(body: Mapping[str, Any], name: str) -> Claim:
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         detail = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise InputError(
-            f"body of certificate_report: a certificate of format 1 is required; {name!r} does not "
-            f"read as one ({clean(detail)}); `talweg check` says more"
+            f"body of certificate_report: a certificate of format 1 or 2 is required; {name!r} "
+            f"does not read as one ({clean(detail)}); `talweg check` says more"
         ) from None
 
 

@@ -73,7 +73,7 @@ class NormalizeRule(Rule):
         own = y.reshape(len(y), 1, *y.shape[1:])
         along = (rows * own).sum(-1) / float(self._row)
         flattened = rows - own * along.reshape(*along.shape, 1)
-        out = flattened * inverse.reshape(len(inverse), 1, -1, 1)
+        out: Ball = flattened * inverse.reshape(len(inverse), 1, -1, 1)
         return out.reshape(*t.shape[:2], *self.shape)
 
     def slope_norms(self, visit: Visit) -> list[Tensor]:
