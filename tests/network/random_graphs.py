@@ -293,9 +293,10 @@ def _attempt(rng: random.Random, most: int, samples: int) -> Drawn | None:
     if of_tokens and embedding(b, 0) is None:
         return None
     kinds = [k for k in ADDERS if k != "embedding" or of_tokens]
-    layers = [k for k in ("linear", "convolution", "affine", "shift")]
+    layers = ["linear", "convolution", "affine", "shift"]
+    curved = ["elementwise", "product", "matrix_product", "softmax", "normalize"]
     for _ in range(rng.randint(2, most)):
-        kind = rng.choice(layers) if rng.random() < 0.35 else rng.choice(kinds)
+        kind = rng.choice(rng.choice([layers, curved, kinds]))
         first = 1 if of_tokens else 0
         # Late values twice as often: deeper graphs.
         places = list(range(first, len(b.shapes)))

@@ -170,7 +170,7 @@ def test_products_of_cotangents_and_tangents(kind: str, k: int) -> None:
                 assert max(by_group) >= float(alpha[i]) * (1.0 - 1e-4)
             found = trilinear(pushed[i], case.generator)
             assert found <= float(weights[i]) * (1.0 + NOISE)
-            if k == 1:
+            if k == 1 and arranged.shape[4] > 1:
                 assert found >= float(weights[i]) * (1.0 - 1e-4)
 
 
