@@ -1,7 +1,8 @@
-"""The Lipschitz bound for graphs, ingredient by ingredient, against dense twins on random graphs."""
+"""The Lipschitz bound for graphs, each ingredient against its dense twin on random graphs."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 
@@ -24,7 +25,9 @@ from talweg.network import (
     linearize,
     lipschitz_attack_approx,
 )
+from talweg.network import _graph_forms as forms_module
 from talweg.network import _graph_start as start_module
+from talweg.network._graph import Affine, Convolution, Mean
 from talweg.network._graph_lipschitz import GraphLipschitz
 from talweg.network._graph_state import graph_state
 
@@ -76,6 +79,102 @@ def test_tensors_shared_between_kinds(name: str, radius: float) -> None:
         assert failures(on_ball(case, radius, step), NOISE) == []
 
 
+def _one_number(outputs: int) -> Drawn:
+    """One positive weight w used five times on positive data: all bounds are attained at w + R."""
+    weight = torch.tensor([0.8], dtype=torch.float64)
+
+    def affine(position: int) -> Affine:
+        return Affine(weight, None, True, False, str(position), "w", None, 0)
+
+    nodes = [
+        Node(affine(0), (0,)),
+        Node(affine(1), (1,)),
+        Node(Product("2"), (2, 2)),
+        Node(affine(3), (3,)),
+        Node(Product("4"), (4, 4)),
+        Node(affine(5), (5,)),
+        Node(affine(6), (6,)),
+    ]
+    if outputs == 2:
+        turned = torch.tensor([[0.6], [0.8]], dtype=torch.float64)
+        nodes.append(Node(Linear(turned, None, False, False, "7", "f", None), (7,)))
+    X = torch.tensor([[1.3]], dtype=torch.float64)
+    return Drawn(Network(tuple(nodes), 1, outputs), X, torch.ones(1, dtype=torch.int64))
+
+
+def _one_number_at_many_positions() -> Drawn:
+    """The same without products, on four equal entries: directions are those of the weights."""
+    weight = torch.tensor([0.8], dtype=torch.float64)
+    nodes = [
+        Node(Affine(weight, None, True, False, str(t), "w", None, 0), (t,)) for t in range(4)
+    ]  # fmt: skip
+    nodes.append(Node(Mean((1,), "4"), (4,)))
+    X = torch.full((1, 1, 4), 1.3, dtype=torch.float64)
+    network = Network(tuple(nodes), 4, 1, input_shape=(1, 4))
+    return Drawn(network, X, torch.ones(1, dtype=torch.int64))
+
+
+def _overlapping_windows() -> Drawn:
+    """A convolution whose windows share every entry, on constant data, between two scales."""
+    weight = torch.tensor([0.8], dtype=torch.float64)
+    kernel = torch.full((1, 1, 2), 0.7, dtype=torch.float64)
+    nodes = [
+        Node(Affine(weight, None, True, False, "0", "w", None, 0), (0,)),
+        Node(
+            Convolution(
+                kernel, None, True, False, "1", "k", None,
+                stride=(1,), padding=(1,), dilation=(1,), groups=1,
+            ),
+            (1,),
+        ),
+        Node(Affine(weight, None, True, False, "2", "w", None, 0), (2,)),
+        Node(Affine(weight, None, True, False, "3", "w", None, 0), (3,)),
+        Node(Mean((1,), "4"), (4,)),
+    ]  # fmt: skip
+    X = torch.full((1, 1, 18), 1.3, dtype=torch.float64)
+    network = Network(tuple(nodes), 18, 1, input_shape=(1, 18))
+    return Drawn(network, X, torch.ones(1, dtype=torch.int64))
+
+
+def test_bounds_that_are_attained_at_many_positions() -> None:
+    case = bounded(_one_number_at_many_positions())
+    assert case.lipschitz._start.by_weight
+    assert failures(at_start(case), 1e-9) == []
+    for comparison in on_ball(case, 0.5, torch.ones(1, dtype=torch.float64)):
+        assert failures(iter([comparison]), NOISE) == []
+        name, found, bound = comparison
+        assert found >= bound * (1.0 - 1e-5) - 1e-9, name
+
+
+@pytest.mark.parametrize("direction", [(1.0, 0.0, 0.0), (0.0, 0.7071, 0.7071)])
+def test_windows_that_share_entries(direction: tuple[float, ...]) -> None:
+    case = bounded(_overlapping_windows())
+    assert failures(at_start(case), 1e-9) == []
+    step = torch.tensor(direction, dtype=torch.float64)
+    comparisons = list(on_ball(case, 0.5, step))
+    assert failures(iter(comparisons), NOISE) == []
+    name = "Delta Z" if direction[0] else "pi"
+    assert max(f / b for n, f, b in comparisons if n == name and b > 0.0) >= 0.9
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("factors", [False, True])
+@pytest.mark.parametrize("radius", [1e-3, 0.5, 5.0])
+def test_bounds_that_are_attained(
+    outputs: int, factors: bool, radius: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Every term of every formula counts here: one that is missing leaves a bound too small.
+    if factors:
+        monkeypatch.setattr(forms_module, "FORM_ENTRIES", 0)
+    case = bounded(_one_number(outputs))
+    assert failures(at_start(case), 1e-9) == []
+    for comparison in on_ball(case, radius, torch.ones(1, dtype=torch.float64)):
+        assert failures(iter([comparison]), NOISE) == []
+        name, found, bound = comparison
+        assert found >= bound * (1.0 - 1e-5) - 1e-9, name
+    assert failures(on_ball(case, radius, -torch.ones(1, dtype=torch.float64)), NOISE) == []
+
+
 @pytest.mark.parametrize("seed", range(200, 210))
 def test_jacobian_differences_stay_below(seed: int) -> None:
     drawn = random_graph(seed)
@@ -100,7 +199,7 @@ def test_bounds_grow_with_the_radius(seed: int) -> None:
     bounds = GraphLipschitz(graph_state(drawn.network, drawn.X, drawn.multiplicity))
     betas = [bounds.upper(r) for r in (0.0, 1e-8, 1e-4, 1e-2, 0.3, 1.0, 1e2, 1e6, 1e300)]
     assert not any(math.isnan(b) for b in betas)
-    for small, large in zip(betas, betas[1:], strict=False):
+    for small, large in itertools.pairwise(betas):
         assert small <= large * (1.0 + 1e-9)
 
 
@@ -124,9 +223,7 @@ def test_a_few_samples_at_a_time_give_the_same(seed: int, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("seed", range(100, 112))
 def test_ingredients_where_no_form_is_made(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # With several outputs and large values the norms of the factors are all there is.
-    from talweg.network import _graph_forms
-
-    monkeypatch.setattr(_graph_forms, "FORM_ENTRIES", 0)
+    monkeypatch.setattr(forms_module, "FORM_ENTRIES", 0)
     case = bounded(random_graph(seed))
     assert failures(at_start(case), 1e-9) == []
     assert failures(on_ball(case, 0.1, _top(case)), NOISE) == []

@@ -116,15 +116,14 @@ def cases(kind: str, count: int) -> list[Case]:
                 torch.randint(0, ROWS, (SAMPLES, *shape), generator=b.torch).to(torch.float64),
             )
         else:
-            values = {e: b.normal(SAMPLES, *b.shapes[e]) for e in set(node.inputs)}
-            inputs = tuple(values[e] for e in node.inputs)
+            inputs = tuple(b.normal(SAMPLES, *b.shapes[e]) for e in node.inputs)
         found.append(Case(node.operation, shapes, b.shapes[at], inputs, b.torch))
     return found
 
 
 def trilinear(form: Tensor, generator: torch.Generator, *, starts: int = 4) -> float:
     """A strong lower estimate of ``sup |form[u, x, y]|`` over unit vectors; form ``(k, p, q)``."""
-    k, p, q = form.shape
+    _, p, q = form.shape
     if not form.numel() or float(form.abs().amax()) == 0.0:
         return 0.0
     x = torch.randn(starts, p, generator=generator, dtype=torch.float64)
