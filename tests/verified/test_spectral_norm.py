@@ -13,7 +13,11 @@ from verified.test_smallest_eigenvalue import is_positive_definite, with_spectru
 from talweg._errors import InputError
 from talweg.enclosure import Ball, gram
 from talweg.verified import _spectral_norm as module
-from talweg.verified import psd_largest_eigenvalue_upper, spectral_norm_upper
+from talweg.verified import (
+    largest_eigenvalue_upper,
+    psd_largest_eigenvalue_upper,
+    spectral_norm_upper,
+)
 
 INF = math.inf
 
@@ -222,3 +226,71 @@ def test_largest_eigenvalue_with_radius_and_edges():
     assert psd_largest_eigenvalue_upper(Ball(g, torch.full_like(g, INF))) == INF
     with pytest.raises(InputError, match="symmetric"):
         psd_largest_eigenvalue_upper(torch.tensor([[1.0, 2.0], [0.0, 1.0]]).double())
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    seed=st.integers(0, 2**31),
+    n=st.integers(1, 5),
+    scales=st.lists(st.sampled_from([0.0, 1.0, 5e-324, 1e-310, 1e-200, 1e300]), max_size=4),
+    semidefinite=st.booleans(),
+)
+def test_stacked_largest_eigenvalues_lie_above_the_truth(seed, n, scales, semidefinite):
+    generator = torch.Generator().manual_seed(seed)
+    a = torch.randn(len(scales), n, n, generator=generator, dtype=torch.float64)
+    g = a @ a.mT if semidefinite else a
+    g = 0.5 * (g + g.mT) * torch.tensor(scales, dtype=torch.float64).reshape(-1, 1, 1)
+    bounds = largest_eigenvalue_upper(Ball.exact(g))
+    assert bounds.shape == (len(scales),)
+    for one, bound in zip(g, bounds.tolist(), strict=True):
+        assert bound < INF
+        assert is_positive_definite(-one, -math.nextafter(bound, INF))
+
+
+@pytest.mark.parametrize("n", [1, 30, 130, 300])
+def test_stacked_largest_eigenvalues_are_tight(n):
+    generator = torch.Generator().manual_seed(n)
+    a = torch.randn(2, n, n + 3, generator=generator, dtype=torch.float64)
+    a = a * torch.tensor([1.0, 1e-130], dtype=torch.float64).reshape(2, 1, 1)
+    g = gram(a)
+    exact = torch.linalg.eigvalsh(g.mid)[:, -1]
+    bounds = largest_eigenvalue_upper(g)
+    assert (bounds >= exact * (1 - 1e-12)).all()
+    assert (bounds <= exact * (1 + 2e-5)).all()
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.5, 1.0 - 1e-5, 2.0, math.nan])
+def test_stacked_largest_eigenvalues_survive_a_wrong_estimate(monkeypatch, factor):
+    generator = torch.Generator().manual_seed(5)
+    g = gram(torch.randn(3, 4, 6, generator=generator, dtype=torch.float64))
+    original = module._largest_eigenvalue_approx
+    monkeypatch.setattr(module, "_largest_eigenvalue_approx", lambda x: original(x) * factor)
+    bounds = largest_eigenvalue_upper(g)
+    for one, bound in zip(g.mid, bounds.tolist(), strict=True):
+        assert bound < INF
+        assert is_positive_definite(-one, -math.nextafter(bound, INF))
+
+
+def test_stacked_largest_eigenvalues_with_radius_and_edges():
+    g = with_spectrum(torch.linspace(0.0, 2.0, 20, dtype=torch.float64))
+    rad = torch.full_like(g, 1e-4)
+    rad[0] = rad[:, 0] = 1e-2
+    stack = Ball(torch.stack([g, g, -g]), torch.stack([rad, torch.zeros_like(g), rad]))
+    wide, exact, below = largest_eigenvalue_upper(stack).tolist()
+    # The sign pattern of the top vector is the worst member of the ball for it.
+    top = torch.linalg.eigh(g).eigenvectors[:, -1].sign()
+    worst = torch.linalg.eigvalsh(g + rad * torch.outer(top, top))[-1].item()
+    assert 2.0 < worst <= wide <= 2.1
+    assert 2.0 - 1e-12 <= exact <= 2.0 + 1e-5
+    assert below >= torch.linalg.eigvalsh(rad - g)[-1].item()
+    unknown = Ball(torch.stack([g, g]), torch.stack([torch.full_like(g, INF), 0.0 * g]))
+    first, second = largest_eigenvalue_upper(unknown).tolist()
+    assert first == INF
+    assert second <= 2.0 + 1e-5
+    assert largest_eigenvalue_upper(Ball.exact(torch.zeros(2, 3, 3).double())).tolist() == [0, 0]
+    assert largest_eigenvalue_upper(Ball.exact(torch.zeros(2, 0, 0).double())).tolist() == [0, 0]
+    assert largest_eigenvalue_upper(Ball.exact(torch.zeros(0, 3, 3).double())).shape == (0,)
+    with pytest.raises(InputError, match="symmetric"):
+        largest_eigenvalue_upper(Ball.exact(torch.tensor([[[1.0, 2.0], [0.0, 1.0]]]).double()))
+    with pytest.raises(InputError, match=r"\(b, n, n\)"):
+        largest_eigenvalue_upper(Ball.exact(g))

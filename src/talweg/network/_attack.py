@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vjp
+from torch.func import grad, jvp, vjp
 
 from talweg.network._functional import FlatFunction
 
@@ -83,12 +83,15 @@ def lipschitz_attack_approx(
 
 
 def _second_derivative(function: FlatFunction, w: Tensor, delta: Tensor, v: Tensor) -> Tensor:
-    """``D^2F(w)[delta, v]``, ``(n, k)``."""
+    """``D^2F(w)[delta, v]``, ``(n, k)``: the gradient of ``<H(u) delta, v>``, linear in u.
 
-    def derivative(point: Tensor) -> Tensor:
-        return jvp(function, (point,), (delta,))[1]  # type: ignore[no-any-return]
+    Not forward over forward differentiation, which torch gets wrong for its layer normalisation.
+    """
 
-    return jvp(derivative, (w,), (v,))[1]  # type: ignore[no-any-return]
+    def value(u: Tensor) -> Tensor:
+        return _hessian_product(function, w, u, delta) @ v
+
+    return grad(value)(torch.zeros_like(function(w)))  # type: ignore[no-any-return]
 
 
 def _hessian_product(function: FlatFunction, w: Tensor, u: Tensor, direction: Tensor) -> Tensor:

@@ -174,7 +174,23 @@ class GraphLipschitz:
         start = self._start
         if pair not in start.by_value and pair not in start.by_weight:
             return 0.0
-        nodes = self._common(a, b)
+        change, size = self._joint_change(a, b, on_ball, paths)
+        if pair in start.by_value:
+            return self._weighted(add_up(start.by_value[pair], change), a, on_ball)
+        total = start.by_weight[pair]
+        if bool((change != 0.0).any()):
+            total = add_up(total, self._weighted(change, a, on_ball))
+        turned = self._row_change(a, on_ball)
+        if bool((turned != 0.0).any()):
+            spread = mul_up(_known(size), turned)
+            total = add_up(total, float(norm_upper(spread, 0)))
+        return float(total)
+
+    def _joint_change(
+        self, a: int, b: int, on_ball: _OnBall, paths: Paths
+    ) -> tuple[Tensor, Tensor]:
+        """By how much Z can move on the ball, and a rough bound of Z at the stored weights."""
+        start, nodes = self._start, self._common(a, b)
         bent, moved = self._state.visits[0].zero, self._state.visits[0].zero
         for c in nodes:
             bent = add_up(bent, self._curvature_size(a, b, c, paths))
@@ -191,16 +207,7 @@ class GraphLipschitz:
             change = add_up(change, self._product_change(a, b, on_ball, paths))
             p = mul_up(mul_up(start.alpha[b], paths[a][e - 1][0]), self._overlap(b))
             size = add_up(size, p)
-        if pair in start.by_value:
-            return self._weighted(add_up(start.by_value[pair], change), a, on_ball)
-        total = start.by_weight[pair]
-        if bool((change != 0.0).any()):
-            total = add_up(total, self._weighted(change, a, on_ball))
-        turned = self._row_change(a, on_ball)
-        if bool((turned != 0.0).any()):
-            spread = mul_up(_known(size), turned)
-            total = add_up(total, float(norm_upper(spread, 0)))
-        return float(total)
+        return change, size
 
     def _common(self, a: int, b: int) -> tuple[int, ...]:
         return common(self._start.reach, a, b)

@@ -171,8 +171,7 @@ def _one_chunk(
     nodes = state.network.nodes
     kept: dict[int, dict[int, list[Ball | None]]] = {}
     squares: dict[int, list[Tensor]] = {
-        c: [torch.zeros(state.samples, dtype=torch.float64) for _ in nodes[c].inputs]
-        for c in balances
+        c: [state.visits[0].zero.clone() for _ in nodes[c].inputs] for c in balances
     }
     for a in state.uses:
         pushed = pushed_from(state, a, value_seed(state, a))
@@ -187,7 +186,7 @@ def _one_chunk(
                         squares[c][place] += t.mid.square().flatten(1).sum(1)
     roots: dict[int, Curvature] = {}
     for c, parts in squares.items():
-        balance = torch.ones(state.samples, dtype=torch.float64)
+        balance = state.visits[0].zero + 1.0
         if len(parts) == 2:
             ratio = (parts[1] / parts[0]).sqrt()
             balance = torch.where((ratio > 2.0**-60) & (ratio < 2.0**60), ratio, balance)

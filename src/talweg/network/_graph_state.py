@@ -198,6 +198,9 @@ def _jacobian(arranged: Ball, rows: Ball) -> Ball:
 def shared_jacobians(state: GraphState, group: tuple[int, ...]) -> list[Ball]:
     """The Jacobian by each trained tensor of a group of uses, ``(N, entries)``, in first-use order.
 
+    Columns are in the row-major order of the stored tensor, so that uses by layers of two kinds add
+    up entry by entry.
+
     Args:
         state: The network at its stored weights.
         group: Positions of nodes.
@@ -215,6 +218,8 @@ def shared_jacobians(state: GraphState, group: tuple[int, ...]) -> list[Ball]:
                 continue
             part = rows[..., :width] if slot.field == "weight" else rows[..., width:]
             one = _jacobian(arranged, part)
+            if slot.field == "weight":
+                one = rearranged(one, rule.as_stored)
             found[slot.name] = found[slot.name] + one if slot.name in found else one
     return list(found.values())
 

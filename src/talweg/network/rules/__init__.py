@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from talweg._errors import UnsupportedModelError
-from talweg.network._graph import Network, Operation
+from talweg.network._graph import Embedding, Network, Node, Operation, Parametric
 from talweg.network._shapes import value_shapes
 from talweg.network.rules._rule import Curvature, Motion, Rule, Tangents, Visit
 from talweg.network.rules._shared import SharedRule
@@ -53,10 +53,29 @@ def rules_of(network: Network) -> tuple[Rule, ...]:
         UnsupportedModelError: A kind has no rule, or an operation does not fit what it reads.
     """
     shapes = value_shapes(network)
+    for node in network.nodes:
+        _check(node)
     return tuple(
         _rule(node.operation)(node.operation, [shapes[e] for e in node.inputs], shapes[t + 1])
         for t, node in enumerate(network.nodes)
     )
+
+
+def _check(node: Node) -> None:
+    """Refuse what the rules take for granted and a reading never makes."""
+    operation = node.operation
+    if isinstance(operation, Embedding) and node.inputs != (0,):
+        raise UnsupportedModelError(
+            f"`network` of rules_of(): the embedding at {operation.path!r} must read the input "
+            f"batch, index 0; it reads {node.inputs}. Look rows up in the data itself."
+        )
+    if isinstance(operation, Parametric):
+        names = [slot.name for slot in operation.slots() if slot.trainable]
+        if len(names) > len(set(names)):
+            raise UnsupportedModelError(
+                f"`network` of rules_of(): {operation.kind} at {operation.path!r} must have a "
+                f"weight and a bias of their own; both are {names[0]!r}. Untie them."
+            )
 
 
 def _rule(operation: Operation) -> type[Rule]:

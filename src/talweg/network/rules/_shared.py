@@ -68,6 +68,10 @@ class SharedRule(Rule):
         """Upper bound of the norm of the layer as a map of its input."""
         raise NotImplementedError
 
+    def as_stored(self, t: Tensor) -> Tensor:
+        """``(N, g o c)`` by groups, rows and entries of patches -> by entries of the weight."""
+        return t
+
     # What follows from it.
 
     @property

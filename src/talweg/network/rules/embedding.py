@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from talweg._errors import InputError
 from talweg.enclosure import Ball
 from talweg.network._graph import Embedding
 from talweg.network.rules._rule import Tangents, Visit, rearranged
@@ -23,8 +24,18 @@ class EmbeddingRule(SharedRule):
     def value(self, inputs: tuple[Ball, ...]) -> Ball:
         """``(n, *shape_in, d)``."""
         weight = exact_weight(self.operation.weight)
-        index = inputs[0].mid.long()
+        index = self._index(inputs[0])
         return rearranged(weight, lambda t: t[index])
+
+    def _index(self, x: Ball) -> Tensor:
+        rows = self.operation.weight.shape[0]
+        whole = x.is_exact() and bool((x.mid == x.mid.trunc()).all())
+        if not (whole and bool(((x.mid >= 0.0) & (x.mid < rows)).all())):
+            raise InputError(
+                f"`X` of graph_state(network, X) must hold whole numbers from 0 to {rows - 1} for "
+                f"the embedding at {self.operation.path!r}; got others. Pass the indices of rows."
+            )
+        return x.mid.long()
 
     def push(self, visit: Visit, tangents: Tangents) -> Ball:
         """Never called: the data has no tangent."""
@@ -38,7 +49,7 @@ class EmbeddingRule(SharedRule):
 
     def patches(self, x: Ball) -> Ball:
         """Unit vectors of the rows."""
-        index = x.mid.long().reshape(len(x), 1, -1)
+        index = self._index(x).reshape(len(x), 1, -1)
         rows = self.operation.weight.shape[0]
         return Ball.exact(torch.nn.functional.one_hot(index, rows).to(torch.float64))
 
@@ -56,6 +67,11 @@ class EmbeddingRule(SharedRule):
         """Positions before features."""
         n, m = g.shape[:2]
         return rearranged(g, lambda t: t[:, :, 0].transpose(2, 3).reshape(n, m, *self.shape))
+
+    def as_stored(self, t: Tensor) -> Tensor:
+        """Features of a row last: the weight stands transposed to the other kinds."""
+        rows, d = self.operation.weight.shape
+        return t.reshape(len(t), d, rows).transpose(1, 2).reshape(len(t), -1)
 
     def windows(self) -> Sequence[Window]:
         """None: the input is no variable."""

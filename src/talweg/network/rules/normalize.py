@@ -84,7 +84,7 @@ class NormalizeRule(Rule):
         """sigma_-, ``(n,)``, 0 where it is not positive."""
         least = visit.kept[1].lower().amin(1)
         shrunk = sub_down(least, div_up(eta, _root_down(self._row)))
-        return shrunk.nan_to_num(nan=0.0).clamp(min=0.0)
+        return torch.where(shrunk > 0.0, shrunk, 0.0)
 
     def motion(self, visit: Visit, moved: Sequence[Tensor], radius: float) -> Motion:
         """By the second derivative, ``4 / (sigma^2 sqrt d)``."""

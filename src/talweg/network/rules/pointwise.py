@@ -90,9 +90,14 @@ class _ElementwiseCurvature:
         return [joined_outputs(g * x)]
 
     def growth(self, moved: Sequence[Tensor], gamma: Tensor) -> Tensor:
-        _, second = _suprema(self._operation, self._visit, moved[0])
-        grown = mul_up(second, add_up(self._columns, gamma.reshape(-1, *(1,) * (second.ndim - 1))))
-        return _largest(sub_up(grown, self._weights).clamp(min=0.0).nan_to_num(nan=torch.inf))
+        # |g phi''(z) - g_0 phi''(z_0)|, both factors with their signs: where phi'' can only become
+        # smaller the form still moves, and terms that cancelled need not cancel any more.
+        before = self._visit.kept[1]
+        spread = _spread(self._operation, self._visit, moved[0])
+        moved_g = per_sample(gamma, before)
+        turned = mul_up(before.magnitude_upper(), moved_g)
+        bent = mul_up(spread, add_up(self._columns, moved_g))
+        return _largest(add_up(turned, bent))
 
 
 class ScaleRule(Rule):
@@ -130,10 +135,24 @@ def _largest(values: Tensor) -> Tensor:
 
 def _suprema(operation: Elementwise, visit: Visit, eta: Tensor) -> tuple[Tensor, Tensor]:
     """``|phi'|`` and ``|phi''|`` wherever the input can get."""
+    first, second = _derivatives(operation, visit, eta)
+    return first.magnitude_upper(), second.magnitude_upper()
+
+
+def _spread(operation: Elementwise, visit: Visit, eta: Tensor) -> Tensor:
+    """``|phi''(z) - phi''(z_0)|`` wherever the input can get."""
+    _, after = _derivatives(operation, visit, eta)
+    before = visit.kept[1]
+    up, down = sub_up(after.upper(), before.lower()), sub_up(before.upper(), after.lower())
+    return torch.where(per_sample(eta, before) == 0.0, 0.0, torch.maximum(up, down))
+
+
+def _derivatives(operation: Elementwise, visit: Visit, eta: Tensor) -> tuple[Ball, Ball]:
+    """``phi'`` and ``phi''`` wherever the input can get."""
     if not bool((eta != 0.0).any()):
         first, second = visit.kept
-    else:
-        x = visit.inputs[0]
-        reach = per_sample(eta.nan_to_num(nan=torch.inf, posinf=torch.inf), x)
-        _, first, second = elementwise.jet(operation, x.inflate(reach))
-    return first.magnitude_upper(), second.magnitude_upper()
+        return first, second
+    x = visit.inputs[0]
+    reach = per_sample(eta.nan_to_num(nan=torch.inf, posinf=torch.inf), x)
+    _, first, second = elementwise.jet(operation, x.inflate(reach))
+    return first, second
