@@ -173,9 +173,9 @@ def _unfolded(array: Array) -> float:
 
 
 def _phi(item: Any, x: Array) -> tuple[Array, Array]:
-    """|phi'| and |phi''|."""
+    """|phi'| and phi''."""
     slope = lambda z: apply(item, [z + 1e-30j], {}).imag / 1e-30  # noqa: E731
-    return abs(slope(x)), abs(slope(x + 1e-5) - slope(x - 1e-5)) / 2e-5
+    return abs(slope(x)), (slope(x + 1e-5) - slope(x - 1e-5)) / 2e-5
 
 
 def table(model: Model, counts: Array, radius: float) -> Array:
@@ -208,9 +208,12 @@ def table(model: Model, counts: Array, radius: float) -> Array:
                 delta[t] = [zero + slack[t] * radius]
         elif kind == "elementwise":
             wide = x[0][None] + GRID[:, None, None] * es[0][None, :, None]
-            first, second = (part.max(0) for part in _phi(item, wide))
-            stretch[t] = [_phi(item, x[0])[0].max(1)]
-            eta[t], delta[t], extra[t] = first.max(1) * es[0], [second.max(1) * es[0]], second
+            first, second = _phi(item, wide)
+            at_start = _phi(item, x[0])
+            stretch[t] = [at_start[0].max(1)]
+            eta[t] = first.max(0).max(1) * es[0]
+            delta[t] = [abs(second).max(0).max(1) * es[0]]
+            extra[t] = abs(second - at_start[1]).max(0) * (es[0] > 0)[:, None]
         elif kind in ("product", "matrix_product"):
             if kind == "product":
                 sizes = [abs(v).max(1) for v in x]
@@ -264,12 +267,12 @@ def table(model: Model, counts: Array, radius: float) -> Array:
         k = g.shape[1]
         columns = np.linalg.norm(g, axis=1)
         if kind == "elementwise":
-            bend = _phi(item, net.values[reads[c][0]].reshape(n, -1))[1]
+            bend = abs(_phi(item, net.values[reads[c][0]].reshape(n, -1))[1])
             s = columns * bend
             roots[c] = [np.apply_along_axis(np.diag, 1, np.sqrt(s))]
             sizes[c] = s.max(1)
-            over = extra[c] * (columns + gamma[c][:, None]) - s
-            growth[c] = np.maximum(over, 0).max(1)
+            turned = gamma[c][:, None]
+            growth[c] = (bend * turned + (columns + turned) * extra[c]).max(1)
         elif kind in ("product", "matrix_product"):
             weights = [columns, columns]
             if kind == "matrix_product":

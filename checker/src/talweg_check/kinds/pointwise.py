@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 from flint import arb
 
-from talweg_check._activations import derivative_bounds, derivatives
-from talweg_check._arrays import Balls, largest, magnitude, norms_upper, root_upper, upper
+from talweg_check._activations import ROWS, derivatives
+from talweg_check._arrays import Balls, largest, magnitude, norms_upper, root_upper
 from talweg_check._catalogue import function
 from talweg_check._entrywise import entrywise, said
 from talweg_check.kinds._kind import Curved, Drift, Kind, Shape, State
 
-_upper: Any = upper
 _around = np.frompyfunc(lambda centre, radius: centre + arb(0, radius), 2, 1)
 
 
@@ -59,16 +58,18 @@ class Elementwise(Curved):
         return [_most(magnitude(state[1]))]
 
     def drift(self, state: State, etas: Sequence[Balls], radius: arb) -> Drift:
-        """By the suprema of |phi'| and |phi''| over z +- eta; the latter are passed on."""
-        z, (eta,) = state[0], etas
+        """By the ranges of phi' and phi'' over z +- eta; how far phi'' gets is passed on."""
+        (z, _, bend), (eta,) = state, etas
         wide = _around(z, eta.reshape(-1, *[1] * (z.ndim - 1)))
-        first, second = derivative_bounds(self.chain, wide)
-        return _most(first) * eta, [_most(second) * eta], second
+        parts = [self.chain[0].ranges(wide[i : i + ROWS]) for i in range(0, len(wide), ROWS)]
+        first, second = (np.concatenate(ranges) for ranges in zip(*parts, strict=True))
+        most = _most(magnitude(first)) * eta, [_most(magnitude(second)) * eta]
+        return *most, magnitude(second - bend)
 
     def form(self, state: State, g: Balls) -> State:
-        """|G e_j| and s_j: exact numbers, for what the root is made with is subtracted later."""
-        columns = _upper(norms_upper(g, 1))
-        return columns, _upper(magnitude(state[2]) * columns)
+        """|G e_j| and s_j."""
+        columns = norms_upper(g, 1)
+        return columns, magnitude(state[2]) * columns
 
     def root(self, state: State, form: State, tau: Balls, tangents: Sequence[Balls]) -> Balls:
         """sqrt(s_j) x_j."""
@@ -85,9 +86,12 @@ class Elementwise(Curved):
         return _most(form[1])
 
     def growth(self, state: State, form: State, gamma: Balls, ball: Balls) -> Balls:
-        """max_j [sup |phi''| (|G e_j| + gamma) - s_j], of the positive parts."""
-        columns, s = form
-        return _most(ball * (columns + gamma.reshape(-1, *[1] * (s.ndim - 1))) - s)
+        """max_j (gamma |phi''(z_j)| + (|G e_j| + gamma) sup |phi'' - phi''(z_j)|).
+
+        Of the forms with their signs, which may cancel at w0: |phi''| need not grow for them to.
+        """
+        turned = gamma.reshape(-1, *[1] * (ball.ndim - 1))
+        return _most(magnitude(state[2]) * turned + (form[0] + turned) * ball)
 
 
 class Scale(Kind):
