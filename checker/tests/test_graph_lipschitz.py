@@ -277,3 +277,25 @@ def test_a_frame_never_loosens(frame: bool) -> None:
         assert not bound.start.maps.by_weight
         for radius in (1e-6, 0.3):
             assert float(bound.upper(radius)) <= float(all_outputs.upper(radius)) * (1 + 1e-7)
+
+
+@pytest.mark.parametrize("radius", [0.0, 1e-3, 0.1, 1.0, 3.0])
+def test_a_second_derivative_that_only_shrinks_ends_a_cancellation(radius: float) -> None:
+    # F(b) = cos b - cos(2 b) / 4: F'' is 0 at b = 0, where |phi''| is largest in both units.
+    b = _build(0, [1])
+    shifted = b.linear(0, 1, 1, trains=(False, True))
+    units = b.linear(shifted, 1, 2, trains=(False, False))
+    b.linear(b.act(units, "sin"), 2, 1, bias=False, trains=(False, False))
+    model = b.model(1, 1, np.zeros((1, 1)))
+    half = float(np.pi / 2)
+    values = {
+        "weights/0.weight": [[1.0]], "weights/0.bias": [0.0],
+        "weights/1.weight": [[1.0], [2.0]], "weights/1.bias": [half, 3 * half],
+        "weights/3.weight": [[1.0, 0.25]],
+    }  # fmt: skip
+    model.weights.update({name: np.array(value) for name, value in values.items()})
+    with ctx.workprec(PRECISION):
+        bound = GraphLipschitz(model.network()).upper(radius)
+        for share in np.linspace(-1, 1, 9):
+            second = np.cos(2 * share * radius) - np.cos(share * radius)
+            assert bound >= arb(abs(second)) - arb(1e-15)
