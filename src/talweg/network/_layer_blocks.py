@@ -156,11 +156,11 @@ def product(
     """The kernel between two blocks, ``(k, n, k', m)`` or, for a trace, ``(n, m)``."""
     other = left if right is None else right
     total: FullSum | TraceSum
+    long = any(item.route == "rows" for item in items)
     if trace:
-        total = TraceSum(left.n, None if right is None else other.n, left.like, scratch)
+        total = TraceSum(left.n, None if right is None else other.n, left.like, scratch, long)
     else:
         size = None if right is None else (other.k, other.n)
-        long = any(item.route == "rows" for item in items)
         total = FullSum((left.k, left.n), size, left.like, scratch, long)
     # The last layer's own term is added at the end; the others may come in any order.
     for t, item in enumerate(items):
