@@ -259,7 +259,7 @@ def test_either_route_gives_the_same_kernel(
         assert_close(trace, torch.einsum("iojo->ij", full))
 
 
-def test_large_images_in_float32_are_convolved() -> None:
+def test_images_of_many_positions() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Tanh(), nn.AvgPool2d(8), *head(8))
     X = normal(3, 1, 16, 16)
     assert_close(tangent_kernel(model, X.float()), reference_kernel(model, X))

@@ -57,6 +57,11 @@ def panels_of(n: int, k: int, *, symmetric: bool, wanted: int) -> list[Panel]:
     return panels
 
 
+def _wanted_rows(rows: int, like: Tensor, long: bool) -> int:
+    wanted = PANEL_ROWS if like.device.type == "cpu" else 16 * PANEL_ROWS
+    return max(1, wanted // 4, min(wanted, rows // 8)) if long else wanted
+
+
 class FullSum:
     """``K[o, i, q, j]`` of samples and outputs of a block.
 
@@ -81,9 +86,7 @@ class FullSum:
         self.k, self.n = left
         self.k2, self.m = left if right is None else right
         self.symmetric = right is None
-        wanted = PANEL_ROWS if like.device.type == "cpu" else 16 * PANEL_ROWS
-        if long:
-            wanted = max(wanted // 4, min(wanted, self.k * self.n // 8))
+        wanted = _wanted_rows(self.k * self.n, like, long)
         self._panels = panels_of(self.n, self.k, symmetric=self.symmetric, wanted=wanted)
         self._like = like
         self._kernel: Tensor | None = None
@@ -224,11 +227,13 @@ def mirror_(matrix: Tensor, panels: list[Panel]) -> None:
 class TraceSum:
     """``sum_o K[o, i, o, j]``, ``(n, m)``; arguments as of `FullSum`."""
 
-    def __init__(self, n: int, m: int | None, like: Tensor, scratch: int = SCRATCH) -> None:
+    def __init__(
+        self, n: int, m: int | None, like: Tensor, scratch: int = SCRATCH, long: bool = False
+    ) -> None:
         self._tile_bytes = scratch
         self.n, self.m = n, n if m is None else m
         self.symmetric = m is None
-        wanted = PANEL_ROWS if like.device.type == "cpu" else 16 * PANEL_ROWS
+        wanted = _wanted_rows(self.n, like, long)
         self._panels = panels_of(self.n, 1, symmetric=self.symmetric, wanted=wanted)
         self._kernel = like.new_zeros(self.n, self.m)
         self._like = like

@@ -9,6 +9,7 @@ Everything here is floating point: no number of this file is a bound.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -32,8 +33,10 @@ class Block:
         self.features: dict[int, Tensor] = {}
         self.parts: list[Tensor] = [torch.empty(0)] * len(items)
         self._recording, self._items, self._trace = recording, items, trace
-        for start in range(samples.start, samples.stop, recording.samples_at_once):
-            stop = min(start + recording.samples_at_once, samples.stop)
+        passes = math.ceil(self.n / recording.samples_at_once)
+        step = math.ceil(self.n / passes)
+        for start in range(samples.start, samples.stop, step):
+            stop = min(start + step, samples.stop)
             self._fill(X, slice(start, stop))
 
     def _fill(self, X: Tensor, samples: slice) -> None:
@@ -156,11 +159,11 @@ def product(
     """The kernel between two blocks, ``(k, n, k', m)`` or, for a trace, ``(n, m)``."""
     other = left if right is None else right
     total: FullSum | TraceSum
+    long = any(item.route == "rows" for item in items)
     if trace:
-        total = TraceSum(left.n, None if right is None else other.n, left.like, scratch)
+        total = TraceSum(left.n, None if right is None else other.n, left.like, scratch, long)
     else:
         size = None if right is None else (other.k, other.n)
-        long = any(item.route == "rows" for item in items)
         total = FullSum((left.k, left.n), size, left.like, scratch, long)
     # The last layer's own term is added at the end; the others may come in any order.
     for t, item in enumerate(items):

@@ -21,7 +21,10 @@ from torch import Tensor
 from talweg.network._recorded_calls import Call, NotRecorded, Window
 
 # Bytes of patches made at a time: such that they stay in the second cache.
-PATCH_BYTES = 2**20
+PATCH_BYTES = 2**19
+
+# Outputs of a layer up to which those of all outputs of the network are multiplied together.
+_FEW = 32
 
 
 @dataclass(frozen=True)
@@ -143,9 +146,6 @@ class Matrix:
         if self.call.kind == "embedding":
             return self._write_token_rows(inputs, gradients, out)
         first = self._source.first(inputs, n)
-        if self._by_convolution(first):
-            self._write_by_convolution(first, gradients, out)
-            return None
         cotangents = [self.cotangents(g, n) for g in gradients]
         # Patches of a few samples at a time, shared by all outputs while they are in the cache.
         each = self.groups * self.inputs * self.positions * first.element_size()
@@ -155,6 +155,12 @@ class Matrix:
             H = self._features(first[start:stop])
             columns = H.flatten(0, 1).transpose(1, 2)  # (n groups, positions, c)
             o = 0
+            if len(out) > 1 and self.outputs <= _FEW and self.positions > 1 and self.groups == 1:
+                # Few rows make a slow product: take those of all outputs together.
+                together = torch.cat([G[:, start:stop, 0].transpose(0, 1) for G in cotangents], 1)
+                rows = torch.bmm(together.flatten(1, 2), columns)  # (n, k o, c)
+                out[:, start:stop] = rows.view(stop - start, len(out), -1).transpose(0, 1)
+                continue
             for G in cotangents:
                 for one in G[:, start:stop]:
                     target, left = out[o, start:stop], one.flatten(0, 1)
@@ -165,42 +171,6 @@ class Matrix:
                     else:
                         target.copy_(torch.bmm(left, columns).view(target.shape))
         return None
-
-    def _by_convolution(self, inputs: Tensor) -> bool:
-        """Whether PyTorch's own convolution of inputs with cotangents is the faster way.
-
-        Measured: in float32 (oneDNN) from 256 positions on, except for wide layers, whose products
-        run at full speed.
-        """
-        window = self.call.options
-        return (
-            isinstance(window, Window)
-            and self.groups == 1
-            and window.before == window.after
-            and inputs.dtype == torch.float32
-            and inputs.device.type == "cpu"
-            and self.positions >= 256
-            and self.outputs * self.inputs < 2**14
-        )
-
-    def _write_by_convolution(self, inputs: Tensor, gradients: list[Tensor], out: Tensor) -> None:
-        """All samples in one grouped convolution: a group per sample, its outputs as channels."""
-        k, n = out.shape[:2]
-        window, channels = self.call.options, inputs.shape[1]
-        space = self.call.shape[2:]
-        G = inputs.new_empty(n, k, self.outputs, *space)
-        o = 0
-        for gradient in gradients:
-            G[:, o : o + len(gradient)] = gradient.transpose(0, 1)
-            o += len(gradient)
-        _, rows, _ = torch.ops.aten.convolution_backward(
-            G.view(1, n * k * self.outputs, *space),
-            inputs.reshape(1, n * channels, *inputs.shape[2:]),
-            inputs.new_empty(1).expand(n * k * self.outputs, channels, *window.size),
-            None, window.stride, window.before, window.dilation, False, [0] * len(window.size),
-            n, [False, True, False],
-        )  # fmt: skip
-        out.copy_(rows.view(n, k, -1).transpose(0, 1))
 
     def _write_token_rows(self, inputs: Tensor, gradients: list[Tensor], out: Tensor) -> None:
         n = out.shape[1]

@@ -28,10 +28,10 @@ from talweg.network._layer_rows import Axis, Matrix, Scale, axis_of
 from talweg.network._recorded_calls import Call, NotRecorded, Recorder
 from talweg.network._sample_jacobian import SampleFunction
 
-# Bytes of the gradients of one backward pass, and of those of the outputs held together: chosen for
-# the second and third cache of the machines measured.
-PASS_BYTES = 2**21
-GROUP_BYTES = 2**24
+# Bytes of the gradients of one backward pass, and of those of the outputs held together: measured on
+# 2 cores with 1 MiB of second and 32 MiB of third cache.
+PASS_BYTES = 2**23
+GROUP_BYTES = 2**26
 
 # Rows (samples times outputs) of a backward pass: fewer samples take several outputs at once.
 ROWS, ROWS_CONV = 512, 16
