@@ -37,6 +37,8 @@ NO_REFUSAL = {
     "unreachable", "in the profile is below its bound; please report",
     "steps went down by the share", "certified before training at width",
     "T11 applies from iterate", "which is refused earlier; please report",
+    "before it was moved to weights; please report",
+    "a preconditioner was asked for before it was made; please report",
 }  # fmt: skip
 """What no input produces, and reasons of a proof."""
 

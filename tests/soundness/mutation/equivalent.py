@@ -211,7 +211,7 @@ _AtRadius.__init__: [self.net.d1[0]] ==> [self.net.d1[1]]
 -- True and False are the numbers 1 and 0.
 _AtRadius.__init__: int(stage.trains_bias) ==> stage.trains_bias
 -- Every entry is written afterwards.
-_AtRadius.beta: full((len(trained), len(trained)), 0) ==> full((len(trained), len(trained)), 1)
+_AtRadius.table: full((len(trained), len(trained)), 0) ==> full((len(trained), len(trained)), 1)
 -- Where the weight is frozen the rows are ones, and the other bound of the two is the same without it.
 _AtRadius._overlapping: self.eta[a - 1] * self.stages[a].trains_weight ==> self.eta[a - 1]
 -- a does not exceed b.
