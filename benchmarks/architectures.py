@@ -14,6 +14,7 @@ the verdict of the checker and its seconds.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
@@ -95,7 +96,7 @@ def residual_convolutional() -> nn.Module:
 def mlp(*widths: int) -> nn.Module:
     """Tanh between linear layers."""
     layers: list[nn.Module] = []
-    for d_in, d_out in zip(widths, widths[1:], strict=False):
+    for d_in, d_out in itertools.pairwise(widths):
         layers += [nn.Linear(d_in, d_out), nn.Tanh()]
     return nn.Sequential(*layers[:-1])
 

@@ -4,12 +4,20 @@
 PEER_PYTHON ?= python3
 
 .PHONY: bench-peers
-bench-peers: .venv-neural-tangents/.complete .venv-cockpit/.complete
+bench-peers: .venv-neural-tangents/.complete .venv-nngeometry/.complete .venv-cockpit/.complete
 
 .venv-neural-tangents/.complete: benchmarks/peers/neural_tangents.txt
 	$(PEER_PYTHON) -m venv .venv-neural-tangents
 	.venv-neural-tangents/bin/python -m pip install --quiet --requirement $<
 	.venv-neural-tangents/bin/python -c "import neural_tangents"
+	touch $@
+
+# nngeometry needs torch and numpy alone here; its declared torchvision would bring another torch.
+.venv-nngeometry/.complete: benchmarks/peers/nngeometry.txt constraints.txt
+	$(PEER_PYTHON) -m venv .venv-nngeometry
+	.venv-nngeometry/bin/python -m pip install --quiet --constraint constraints.txt torch numpy
+	.venv-nngeometry/bin/python -m pip install --quiet --no-deps --requirement $<
+	.venv-nngeometry/bin/python -W ignore -c "import nngeometry.backend"
 	touch $@
 
 # Cockpit needs torch alone at run time; its declared torchvision would bring another torch.

@@ -1,199 +1,254 @@
-"""Tangent kernel of an MLP 784-512-512-10 (tanh), all outputs: talweg and its peers.
+"""Tangent kernels of four networks, all outputs: talweg and its peers.
 
-    make bench-peers                                    # once: the peer's environment
-    python benchmarks/tangent_kernel.py                 # all cells; the slow methods at n=128 only
-    python benchmarks/tangent_kernel.py --cells 128:float32 512:float64 --fast
+    make bench-peers                                  # once: the peers' environments
+    python benchmarks/tangent_kernel.py               # the table
+    python benchmarks/tangent_kernel.py --quick       # the smallest cell of each network
+    python benchmarks/tangent_kernel.py --threads 1   # on a busy machine
+    python benchmarks/tangent_kernel.py --cells convnet:128:10:float32
 
-All methods run in one go and take turns, so that a busy machine slows all of them; each is warmed
-up (and compiled) before its first turn. A cell prints the smallest and the median seconds, the
-ratio of both to talweg's, and the largest difference of the kernels relative to talweg's largest
-entry. neural-tangents runs in `.venv-neural-tangents`, in a process that waits between its turns,
-with each of its methods both vectorised over samples (`vmap_axes=0`) and not.
+The networks (`peers/networks.py`): an MLP 784-512-512-k and a residual MLP 784-256-(2 blocks)-k
+with tanh, a ConvNet of three convolutions (the last two of stride 2) and a residual ConvNet of
+five, on images of 3 x 16 x 16, with ReLU. Every method runs in a process of its own
+(neural-tangents and nngeometry in their own environments), is compiled and warmed up, and then
+takes turns with the others, so that a busy machine slows all of them. A cell prints the smallest
+seconds and the smallest CPU seconds (of all threads: what a busy machine disturbs less), the ratios
+of both to talweg's, the peak resident memory of the process (libraries included), and the largest
+difference of the kernels relative to talweg's largest entry. Methods that would take longer than
+`--limit` seconds by the cell before are left out.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
-import statistics
+import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from talweg.network._tangent_kernel import tangent_kernel
+sys.path.insert(0, str(Path(__file__).resolve().parent / "peers"))
+from networks import inputs, network
 
 HERE = Path(__file__).resolve().parent
-PEER_PYTHON = HERE.parent / ".venv-neural-tangents" / "bin" / "python"
-WIDTHS = (784, 512, 512, 10)
-CELLS = ("128:float32", "128:float64", "512:float32", "512:float64")
-TARGETS = {"128:float32": 3.0, "128:float64": 2.0, "512:float32": 2.0, "512:float64": 2.0}
-STRUCTURED = ("STRUCTURED_DERIVATIVES vmap",)
-SLOW = (
-    "STRUCTURED_DERIVATIVES batch",
-    "JACOBIAN_CONTRACTION vmap",
-    "JACOBIAN_CONTRACTION batch",
-    "NTK_VECTOR_PRODUCTS vmap",
-    "NTK_VECTOR_PRODUCTS batch",
-)
+PEERS = HERE / "peers"
+PYTHON = {
+    "torch": sys.executable,
+    "nngeometry": HERE.parent / ".venv-nngeometry" / "bin" / "python",
+    "neural-tangents": HERE.parent / ".venv-neural-tangents" / "bin" / "python",
+}
+PATIENCE = 3.0  # seconds of an evaluation that is not repeated
+TALWEG = "talweg.tangent_kernel"
+NT = "neural-tangents"
+# Name, environment, arguments. neural-tangents without vmap_axes is 10 to 100 times slower on every
+# network here, and is left out.
+METHODS = {
+    TALWEG: ("torch", "talweg"),
+    "per-sample Jacobians, one product": ("torch", "sample_jacobians"),
+    "torch.func tutorial": ("torch", "tutorial"),
+    "nngeometry, Jacobian, one product": ("nngeometry", "nngeometry_jacobian"),
+    "nngeometry, Gram matrix": ("nngeometry", "nngeometry_gram"),
+    f"{NT} STRUCTURED_DERIVATIVES": (NT, "STRUCTURED_DERIVATIVES vmap"),
+    f"{NT} JACOBIAN_CONTRACTION": (NT, "JACOBIAN_CONTRACTION vmap"),
+    f"{NT} NTK_VECTOR_PRODUCTS": (NT, "NTK_VECTOR_PRODUCTS vmap"),
+}
+AIMS = {"mlp": 3.0, "resmlp": 3.0, "convnet": 1.5, "resconv": 1.5}
+SIZES = {
+    "mlp": ((16, 10), (128, 10), (512, 10)),
+    "resmlp": ((16, 10), (128, 10), (512, 10)),
+    "convnet": ((32, 10), (96, 10), (256, 1)),
+    "resconv": ((32, 10), (96, 10), (256, 1)),
+}
 
 
-def problem(n: int, dtype: torch.dtype) -> tuple[nn.Sequential, Tensor]:
-    """The network with PyTorch's initialisation and standard normal inputs, from seed 0."""
-    generator = torch.Generator().manual_seed(0)
-    layers: list[nn.Module] = []
-    for d_in, d_out in itertools.pairwise(WIDTHS):
-        linear = nn.Linear(d_in, d_out)
-        bound = d_in**-0.5
-        with torch.no_grad():
-            for parameter in linear.parameters():
-                parameter.uniform_(-bound, bound, generator=generator)
-        layers += [linear, nn.Tanh()]
-    model = nn.Sequential(*layers[:-1]).to(dtype)
-    return model, torch.randn(n, WIDTHS[0], generator=generator).to(dtype)
+ENVIRONMENT: dict[str, str] = {}  # what --threads adds for every worker
 
 
-def torch_func_kernel(model: nn.Module, X: Tensor) -> Tensor:
-    """The kernel as PyTorch's tutorial computes it: full Jacobians, then einsum."""
-    parameters = {name: p.detach() for name, p in model.named_parameters()}
+@dataclass
+class Cell:
+    """One network, numbers of samples and outputs, and a dtype."""
 
-    def single(p: dict[str, Tensor], x: Tensor) -> Tensor:
-        outputs: Tensor = torch.func.functional_call(model, p, (x[None],))[0]
-        return outputs
+    name: str
+    n: int
+    k: int
+    dtype: str
 
-    jacobian = torch.func.vmap(torch.func.jacrev(single), (None, 0))(parameters, X)
-    blocks = [j.flatten(2) for j in jacobian.values()]
-    total: Tensor = sum(torch.einsum("Naf,Mbf->NaMb", j, j) for j in blocks)  # type: ignore[assignment]
-    return total
+    @classmethod
+    def of(cls, text: str) -> Cell:
+        name, n, k, dtype = text.split(":")
+        return cls(name, int(n), int(k), dtype)
+
+    def write(self, path: Path) -> None:
+        """The parameters and inputs for a worker that has no PyTorch."""
+        kind = getattr(torch, self.dtype)
+        model = network(self.name, self.k).to(kind)
+        layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+        arrays = {f"weight{t}": m.weight.detach().numpy() for t, m in enumerate(layers)}
+        arrays |= {f"bias{t}": m.bias.detach().numpy() for t, m in enumerate(layers)}
+        x = inputs(self.name, self.n).to(kind).numpy()
+        np.savez(path, name=self.name, layers=len(layers), x=x, **arrays)
 
 
-class Peer:
-    """One neural-tangents method on one problem, warmed up, in its own process."""
+@dataclass
+class Worker:
+    """One method on one cell, in its own process."""
 
-    def __init__(self, path: Path, method: str) -> None:
+    method: str
+    cell: Cell
+    problem: Path
+    seconds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    memory: float = 0.0
+    difference: float = float("nan")
+
+    def start(self) -> None:
+        environment, arguments = METHODS[self.method]
+        cell = self.cell
+        if environment == NT:
+            script = [PEERS / "neural_tangents_kernel.py", self.problem, *arguments.split()]
+        else:
+            script = [PEERS / "torch_kernels.py", cell.name, str(cell.n), str(cell.k), cell.dtype]
+            script.append(arguments)
         self.process = subprocess.Popen(
-            [PEER_PYTHON, HERE / "peers/neural_tangents_kernel.py", path, *method.split()],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        self._answer()
+            [PYTHON[environment], "-W", "ignore", *script],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env=os.environ | ENVIRONMENT,
+        )  # fmt: skip
 
-    def _answer(self) -> str:
+    def answer(self) -> str:
         assert self.process.stdout is not None
         line = self.process.stdout.readline().strip()
         if not line:
-            raise RuntimeError("neural-tangents ended early (out of memory?)")
+            raise RuntimeError(f"{self.method} ended early (out of memory?)")
         return line
 
-    def _ask(self, line: str) -> str:
+    def ask(self, line: str) -> str:
         assert self.process.stdin is not None
         print(line, file=self.process.stdin, flush=True)
-        return self._answer()
-
-    def run(self) -> float:
-        return float(self._ask("run"))
-
-    def kernel(self, path: Path) -> Tensor:
-        self._ask(f"save {path}")
-        return torch.from_numpy(np.load(path))
+        return self.answer()
 
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
 
 
-def seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
-def run_cell(cell: str, repeats: int, fast: bool) -> bool:
-    """Print the table of one cell; return whether the target ratio was reached."""
-    n, dtype = int(cell.split(":")[0]), getattr(torch, cell.split(":")[1])
-    model, X = problem(n, dtype)
-    ours = tangent_kernel(model, X)
-    scale = ours.abs().max()
-    times: dict[str, list[float]] = {"talweg.tangent_kernel": []}
-    errors = {"talweg.tangent_kernel": 0.0}
-
-    def record(name: str, value: Tensor) -> None:
-        errors[name] = ((value - ours).abs().max() / scale).item()
-
+def run_cell(cell: Cell, methods: list[str], repeats: int) -> dict[str, Worker]:
+    """All methods on one cell: warm-up one after the other, then turns."""
+    workers = {}
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "problem.npz"
-        linear = [layer for layer in model if isinstance(layer, nn.Linear)]
-        arrays = {f"weight{t}": m.weight.detach().numpy() for t, m in enumerate(linear)}
-        arrays |= {f"bias{t}": m.bias.detach().numpy() for t, m in enumerate(linear)}
-        np.savez(path, layers=len(linear), x=X.numpy(), **arrays)
-        peers: dict[str, Peer] = {}
-        for method in STRUCTURED:
-            peers[f"neural-tangents {method}"] = Peer(path, method)
-        for name, peer in peers.items():
-            record(name, peer.kernel(Path(folder) / "kernel.npy"))
-            times[name] = []
+        problem, saved = Path(folder) / "problem.npz", Path(folder) / "kernel.npy"
+        cell.write(problem)
+        reference: np.ndarray | None = None
+        for method in methods:
+            worker = Worker(method, cell, problem)
+            worker.start()
+            try:
+                first, cpu = map(float, worker.answer().removeprefix("ready ").split())
+            except RuntimeError as error:
+                print(f"  {error}")
+                worker.close()
+                continue
+            workers[method] = worker
+            if first > PATIENCE:  # what a first evaluation adds does not matter any more
+                worker.seconds.append(first)
+                worker.cpu.append(cpu)
+            worker.ask(f"save {saved}")
+            kernel = np.load(saved)
+            reference = kernel if reference is None else reference
+            worker.difference = np.abs(kernel - reference).max() / np.abs(reference).max()
         for _ in range(repeats):
-            for name, peer in peers.items():
-                times[name].append(peer.run())
-                # Ours after each of theirs: a turn each, under the same load.
-                times["talweg.tangent_kernel"].append(seconds(lambda: tangent_kernel(model, X)))
-        for peer in peers.values():
-            peer.close()
-        if n <= 128 and not fast:
-            for method in SLOW:
-                name = f"neural-tangents {method}"
-                peer = Peer(path, method)
-                times[name] = [peer.run()]
-                record(name, peer.kernel(Path(folder) / "kernel.npy"))
-                peer.close()
-            name = "torch.func tutorial"
-            times[name] = [seconds(lambda: record(name, torch_func_kernel(model, X)))]
-    return report(cell, times, errors)
+            for worker in workers.values():
+                if worker.seconds and worker.seconds[0] > PATIENCE:
+                    continue
+                wall, cpu = map(float, worker.ask("run").split())
+                worker.seconds.append(wall)
+                worker.cpu.append(cpu)
+        for worker in workers.values():
+            worker.memory = float(worker.ask("memory"))
+            worker.close()
+    return workers
 
 
-def report(cell: str, times: dict[str, list[float]], errors: dict[str, float]) -> bool:
-    ours = times["talweg.tangent_kernel"]
-    print(f"\nn = {cell.replace(':', ', ')}, N = {10 * int(cell.split(':')[0])}")
-    print(f"  {'method':<46}{'min s':>10}{'median s':>10}{'x min':>8}{'x med':>8}{'diff':>10}")
-    for name, t in times.items():
-        low, median = min(t), statistics.median(t)
-        ratios = f"{low / min(ours):8.2f}{median / statistics.median(ours):8.2f}"
-        print(f"  {name:<46}{low:10.4f}{median:10.4f}{ratios}{errors[name]:10.1e}")
-    theirs = {name: t for name, t in times.items() if name.startswith("neural-tangents")}
-    best = min(theirs, key=lambda name: min(theirs[name]))
-    ratio = min(theirs[best]) / min(ours)
-    ratio_median = statistics.median(theirs[best]) / statistics.median(ours)
-    reached = ratio >= TARGETS.get(cell, 0.0)
-    print(
-        f"  best of neural-tangents / talweg = {ratio:.2f} (min), {ratio_median:.2f} (median); "
-        f"target {TARGETS.get(cell, 0.0):g}: {'reached' if reached else 'MISSED'}",
-        flush=True,
-    )
-    return reached
+def report(cell: Cell, workers: dict[str, Worker]) -> bool:
+    """Print one cell; return whether the aim is reached."""
+    ours, cpu = min(workers[TALWEG].seconds), min(workers[TALWEG].cpu)
+    print(f"\n{cell.name}, n = {cell.n}, k = {cell.k}, {cell.dtype}")
+    print(f"  {'method':<42}{'s':>9}{'ratio':>8}{'CPU s':>9}{'ratio':>8}{'MiB':>7}{'diff':>9}")
+    for name, worker in workers.items():
+        low, least = min(worker.seconds), min(worker.cpu)
+        print(
+            f"  {name:<42}{low:9.4f}{low / ours:8.2f}{least:9.4f}{least / cpu:8.2f}"
+            f"{worker.memory:7.0f}{worker.difference:9.0e}"
+        )
+    best = min((m for m in workers if m != TALWEG), key=lambda m: min(workers[m].seconds))
+    ratio, aim = min(workers[best].seconds) / ours, AIMS[cell.name]
+    verdict = "reached" if ratio >= aim else "MISSED"
+    print(f"  best peer / talweg = {ratio:.2f} ({best}); aim {aim:g}: {verdict}", flush=True)
+    return ratio >= aim
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cells", nargs="+", default=CELLS, metavar="N:DTYPE")
-    parser.add_argument("--repeats", type=int, default=0, help="turns (default 20 or 5)")
-    parser.add_argument("--fast", action="store_true", help="leave out the slow methods")
+    parser.add_argument("--cells", nargs="+", metavar="NETWORK:N:K:DTYPE")
+    parser.add_argument("--quick", action="store_true", help="the smallest cells, float32")
+    parser.add_argument("--repeats", type=int, default=4, help="turns")
+    parser.add_argument("--limit", type=float, default=1.5, help="seconds of a peer's evaluation")
+    parser.add_argument("--threads", type=int, default=0, help="of every method (default: free)")
     arguments = parser.parse_args()
-    if not PEER_PYTHON.exists():
-        print(f"{PEER_PYTHON} is missing: run `make bench-peers` first", file=sys.stderr)
+    if arguments.threads:
+        ENVIRONMENT["OMP_NUM_THREADS"] = str(arguments.threads)
+        if arguments.threads == 1:  # XLA knows one thread or all
+            ENVIRONMENT["XLA_FLAGS"] = (
+                "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+            )
+    missing = [str(python) for python in PYTHON.values() if not Path(python).exists()]
+    if missing:
+        print(f"{', '.join(missing)} missing: run `make bench-peers` first", file=sys.stderr)
         return 2
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}", flush=True)
-    reached = [
-        run_cell(cell, arguments.repeats or (20 if cell.startswith("128") else 5), arguments.fast)
-        for cell in arguments.cells
-    ]
+    if arguments.cells:
+        cells = [Cell.of(text) for text in arguments.cells]
+    else:
+        cells = [
+            Cell(name, n, k, dtype)
+            for name, sizes in SIZES.items()
+            for dtype in (("float32",) if arguments.quick else ("float32", "float64"))
+            for n, k in (sizes[:1] if arguments.quick else sizes)
+        ]
+    threads = arguments.threads or torch.get_num_threads()
+    print(f"{threads} threads, torch {torch.__version__}", flush=True)
+    reached = []
+    rate: dict[tuple[str, str], float] = {}  # seconds per entry of the kernel, when last seen
+    summary = []
+    for cell in cells:
+        entries = float(cell.n * cell.k) ** 2
+        expected = {m: rate.get((cell.name, m), 0.0) * entries for m in METHODS}
+        allowed = max(arguments.limit, min(t for m, t in expected.items() if m != TALWEG))
+        methods = [m for m in METHODS if m == TALWEG or expected[m] <= allowed]
+        workers = run_cell(cell, methods, arguments.repeats)
+        for method, worker in workers.items():
+            rate[cell.name, method] = min(worker.seconds) / entries
+        reached.append(report(cell, workers))
+        times = {m: min(w.seconds) for m, w in workers.items()}
+        best_nt = min((t for m, t in times.items() if m.startswith(NT)), default=float("nan"))
+        best_nng = min((t for m, t in times.items() if m.startswith("nng")), default=float("nan"))
+        row = [times[TALWEG], best_nt, best_nng]
+        row += [times.get(m, float("nan")) for m in list(METHODS)[1:3]]
+        best = min(t for m, t in times.items() if m != TALWEG)
+        cpu = {m: min(w.cpu) for m, w in workers.items()}
+        best_cpu = min(t for m, t in cpu.items() if m != TALWEG)
+        summary.append(
+            f"| {cell.name} | {cell.n} | {cell.k} | {cell.dtype} | "
+            + " | ".join("-" if t != t else f"{t:.4f}" for t in row)
+            + f" | {best / times[TALWEG]:.2f} | {best_cpu / cpu[TALWEG]:.2f} |"
+        )
+    print("\n| network | n | k | dtype | talweg s | neural-tangents s | nngeometry s ", end="")
+    print("| per-sample Jacobians s | tutorial s | best peer / talweg | CPU s |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    print("\n".join(summary))
     return 0 if all(reached) else 1
 
 

@@ -1,6 +1,6 @@
 """A physics-informed network as a model whose outputs are residuals of a differential equation.
 
-    -u''(x) = f(x) on (0, 1),   u(0) = u(1) = 0,   u(x) = x (1 - x) N(x),   N(x) = a . tanh(w x + b).
+    -u''(x) = f(x),   u(0) = u(1) = 0,   u(x) = x (1 - x) N(x),   N(x) = a . tanh(w x + b).
 
 The derivatives of N are written out, with the same weights, so that "zero training loss" says that
 the equation holds at every collocation point:

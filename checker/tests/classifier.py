@@ -10,10 +10,9 @@ import numpy as np
 from flint import ctx
 from generator import Array, Draft, Problem, make
 
-from talweg_check._arrays import PRECISION, exact
-from talweg_check._lipschitz import JacobianLipschitz
+from talweg_check._arrays import PRECISION
 from talweg_check._losses import CrossEntropy
-from talweg_check._network import Network, merged, stages_of
+from talweg_check._network import merged
 
 SMOOTHING = 0.125
 
@@ -60,12 +59,10 @@ class EntropyDraft(Draft):
     def measure(self, radii: list[float] | None = None, pad: float = 1e-6) -> EntropyDraft:
         """The claims about w0."""
         inputs, labels, counts = merged(self.problem.inputs, self.labels)
-        small = Problem(self.problem.operations, self.problem.weights, inputs, inputs)
-        kernel = small.kernel()
+        kernel, z = self.at_start(inputs)
         basis = np.linalg.svd(np.eye(self.k) - 1 / self.k)[0][:, : self.k - 1]
         frame = np.kron(np.diag(np.sqrt(counts)), basis)
         spectrum = np.linalg.eigvalsh(frame.T @ kernel @ frame)
-        z = small.values
         log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
         if self.smoothing:
             q = smoothed(labels, self.k, self.smoothing)
@@ -81,9 +78,8 @@ class EntropyDraft(Draft):
         self.sigma = float(math.sqrt(max(spectrum[0], 0)) * (1 - pad))
         self.jacobian = float(math.sqrt(spectrum[-1]) * (1 + pad))
         with ctx.workprec(PRECISION):
-            stages = stages_of(self.problem.operations, self.problem.weights)
             loss = CrossEntropy(Fraction(1), "sum", "", len(labels), self.k, Fraction(0))
-            lipschitz = JacobianLipschitz(Network(stages, exact(inputs), counts, loss.frame))
+            lipschitz = self.bound(inputs, counts, loss.frame)
             if radii is None:
                 radii = [3 * self.need / self.sigma, 6 * self.need / self.sigma]
             betas = [float(lipschitz.upper(radius).upper()) for radius in radii]

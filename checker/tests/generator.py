@@ -270,14 +270,13 @@ class Draft:
         """The claims about w0, padded."""
         inputs, targets, counts = merged(self.problem.inputs, self.problem.targets)
         root = np.sqrt(counts)[:, None] * np.ones(targets.shape[1])
-        small = Problem(self.problem.operations, self.problem.weights, inputs, targets)
-        spectrum = np.linalg.eigvalsh(root.ravel()[:, None] * small.kernel() * root.ravel())
-        self.r = float(np.linalg.norm(root * small.residual()) * (1 + pad) + 1e-14)
+        kernel, values = self.at_start(inputs)
+        spectrum = np.linalg.eigvalsh(root.ravel()[:, None] * kernel * root.ravel())
+        self.r = float(np.linalg.norm(root * (values - targets)) * (1 + pad) + 1e-14)
         self.sigma = float(math.sqrt(max(spectrum[0], 0)) * (1 - pad))
         self.jacobian = float(math.sqrt(spectrum[-1]) * (1 + pad))
         with ctx.workprec(PRECISION):
-            stages = stages_of(self.problem.operations, self.problem.weights)
-            self.lipschitz = JacobianLipschitz(Network(stages, exact(inputs), counts))
+            self.lipschitz = self.bound(inputs, counts)
             if radii is None:
                 guess = 1.1 * self.r / self.sigma
                 radii = [guess / 2, guess, 1.6 * guess]
@@ -287,6 +286,16 @@ class Draft:
             [radius, beta * (1 + pad)] for radius, beta in zip(radii, betas, strict=True)
         ]
         return self
+
+    def at_start(self, inputs: Array) -> tuple[Array, Array]:
+        """The kernel and the outputs for these rows."""
+        small = Problem(self.problem.operations, self.problem.weights, inputs, inputs)
+        return small.kernel(), small.values
+
+    def bound(self, inputs: Array, counts: Array, frame: Any = None) -> Any:
+        """The checker's own bound of the Lipschitz constant."""
+        stages = stages_of(self.problem.operations, self.problem.weights)
+        return JacobianLipschitz(Network(stages, exact(inputs), counts, frame))
 
     def s(self, x: float) -> float:
         return self.sigma - self.beta_integral(x)

@@ -20,7 +20,7 @@ def test_valid(draft: Draft, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert draft.tree()["claim"] in out
     assert main([path, "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
-    assert sorted(record) == ["claim", "reason", "seconds", "verdict"]
+    assert sorted(record) == ["claim", "grade", "reason", "seconds", "verdict"]
     assert record["verdict"] == "valid"
     assert record["claim"] == draft.tree()["claim"]
 

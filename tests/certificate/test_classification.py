@@ -21,7 +21,7 @@ import talweg
 from talweg import InputError
 from talweg.certificate import Certificate, Document, differences, write_document
 from talweg.certificate._cross_entropy import CrossEntropyObjective
-from talweg.certificate._document import array_hash
+from talweg.certificate._model_record import array_hash
 from talweg.certificate._sentence import claim_sentence
 from talweg.enclosure import Ball
 from talweg.network import merge_duplicates

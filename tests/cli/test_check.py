@@ -46,6 +46,18 @@ def test_a_valid_file(talweg: Command, file: Path) -> None:
     assert record.keys() >= {"verdict", "reason", "claim", "seconds"}
 
 
+def test_the_grade_is_passed_on(talweg: Command, file: Path) -> None:
+    """Small problems are checked in Arb unless told otherwise; the answer says which it was."""
+    for options, grade in (((), "arb"), (("--grade", "float64"), "float64")):
+        done = talweg("check", file, "--json", *options)
+        record = json.loads(done.out)
+        assert (done.code, record["verdict"], record["grade"]) == (0, "valid", grade)
+        assert ("float64-verified" in record["reason"]) == (grade == "float64")
+    done = talweg("check", file, "--grade", "float64")
+    assert "float64-verified" in done.out
+    assert talweg("check", file, "--grade", "exact").code == 2
+
+
 def test_a_file_with_another_claim_is_invalid(talweg: Command, file: Path) -> None:
     with zipfile.ZipFile(file) as archive:
         body = json.loads(archive.read("certificate.json"))

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from talweg import _errors
+from talweg.network import _kernel_sum
 from talweg.network import _tangent_kernel as module
 from talweg.network._graph import Elementwise, Linear, Network, Node, Scale
-from talweg.network._sample_jacobian import kernel_by_sample_jacobians
+from talweg.network._sample_jacobian import SampleFunction, kernel_by_sample_jacobians
 from talweg.network._tangent_kernel import tangent_kernel, tangent_kernel_of
 
 # Relative to the largest entry: sums of a few hundred products of size one, so some hundred eps.
@@ -135,7 +136,7 @@ def test_reductions_are_those_of_the_full_kernel(name: str) -> None:
 def test_panels_of_any_size_give_the_same_kernel(
     rows: int, outputs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_PANEL_ROWS", rows)
+    monkeypatch.setattr(_kernel_sum, "PANEL_ROWS", rows)
     model, X = chain(5, 7, 6, outputs).double(), inputs(7, 5).double()
     assert_close(tangent_kernel(model, X), reference_kernel(model, X))
     assert_close(tangent_kernel(model, X, X[:3]), reference_kernel(model, X, X[:3]))
@@ -270,7 +271,6 @@ def test_misuse_is_refused() -> None:
 
 def test_fallback_and_chain_agree() -> None:
     model, X = chain(5, 7, 6, 3).double(), inputs(6, 5).double()
-    slow = kernel_by_sample_jacobians(
-        model, X, None, reduction="full", dtype=None, memory_budget=2**20
-    )
+    function = SampleFunction(model, None, "tangent_kernel")
+    slow = kernel_by_sample_jacobians(function, X, None, reduction="full", memory_budget=2**20)
     assert_close(tangent_kernel(model, X), slow)

@@ -61,6 +61,15 @@ def test_a_checked_claim(name: str) -> None:
     assert ("rounding to nearest" in text) == (name == "T9")
 
 
+@pytest.mark.parametrize("grade", ["arb", "float64"])
+def test_a_check_in_binary64_is_called_so(grade: str) -> None:
+    check = VALID | {"grade": grade, "reason": "every claim is confirmed, float64-verified"}
+    text = text_of(certificate_report(body(), check=check))
+    assert ("In its words: every claim is confirmed, float64-verified." in text) == (
+        grade == "float64"
+    )
+
+
 @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
 @pytest.mark.parametrize("name", ["T11", "T9"])
 def test_the_word_is_kept_for_what_was_checked(name: str, check: dict[str, Any] | None) -> None:

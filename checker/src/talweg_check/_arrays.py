@@ -62,7 +62,7 @@ def matmul(left: Balls, right: Balls) -> Balls:
 
 def from_matrix(matrix: Any) -> Balls:
     """A flint matrix as an array."""
-    return np.array(matrix.tolist(), dtype=object)
+    return np.fromiter(matrix.entries(), object).reshape(matrix.nrows(), matrix.ncols())
 
 
 def floats_above(balls: Balls) -> NDArray[np.float64]:

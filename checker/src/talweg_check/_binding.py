@@ -8,15 +8,20 @@ from talweg_check._file import StoredArray, digest
 from talweg_check._grammar import Certificate
 from talweg_check._verdict import Incomplete, Invalid
 
+Data = tuple[StoredArray, StoredArray] | None  # inputs and targets, where the file leaves them out
 
-def bound(certificate: Certificate, data: tuple[StoredArray, StoredArray] | None) -> Certificate:
+
+def bound(certificate: Certificate, data: Data) -> Certificate:
     """The certificate with its data: `data` = (inputs, targets) where they are given, else its own.
 
     Raises Invalid unless each array has the stated hash, Incomplete where there are no data.
     """
     arrays = dict(certificate.arrays)
+    graph = certificate.graph
     names = [name for item in certificate.operations if item["kind"] == "linear"
              for name in (item["weight"], item["bias"]) if name is not None]  # fmt: skip
+    if graph is not None:
+        names = list(graph.trains)
     chunks = [name.encode("ascii") + b"\n" + arrays[name].digest_input() for name in names]
     if digest(chunks) != certificate.hashes["weights"]:
         raise Invalid("the stored weights do not have the stated sha256")
@@ -27,6 +32,9 @@ def bound(certificate: Certificate, data: tuple[StoredArray, StoredArray] | None
     for name in ("inputs", "targets"):
         if digest([arrays[name].digest_input()]) != certificate.hashes[name]:
             raise Invalid(f"the {name} do not have the stated sha256")
+    if graph is not None:
+        graph.require_inputs(arrays["inputs"], certificate.counts["samples"])
+        return replace(certificate, arrays=arrays)
     expected = certificate.counts["samples"], *arrays[names[0]].shape[1:]
     if arrays["inputs"].shape != expected:
         raise Invalid("the given data do not fit the model or 'counts'")

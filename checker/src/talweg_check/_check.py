@@ -9,75 +9,80 @@ import numpy as np
 from flint import arb, ctx
 
 from talweg_check._arrays import PRECISION, Balls, approx, exact, matmul
-from talweg_check._binding import bound
-from talweg_check._file import StoredArray, read
-from talweg_check._forms import FORMS
+from talweg_check._binding import Data, bound
+from talweg_check._file import read
+from talweg_check._float64_check import require_float64
+from talweg_check._grades import Grade
 from talweg_check._grammar import Certificate
 from talweg_check._grammar import certificate as parsed
 from talweg_check._linear_algebra import smallest_eigenvalue_lower
-from talweg_check._lipschitz import JacobianLipschitz
-from talweg_check._network import Network, merged, stages_of
+from talweg_check._models import jacobian_lipschitz, network, stored_numbers
+from talweg_check._network import merged
 from talweg_check._rounding import gradient_error_doubts
 from talweg_check._sentence import require_sentence
 from talweg_check._theorems import require_theorem
 from talweg_check._verdict import Incomplete, Invalid
 
-ENTRIES_LIMIT = 10_000  # residual entries; the kernel then takes some 8 GB
 REASON_LIMIT = 500  # characters; a hostile file may hold long names
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`verdict` is valid, invalid or incomplete; `claim` the sentence, once the fields gave it."""
+    """`verdict` is valid, invalid or incomplete; `claim` the sentence, once the fields gave it.
+
+    `grade` is arb or float64, once the number of entries decided it.
+    """
 
     verdict: str
     reason: str
     claim: str | None
+    grade: str | None = None
 
 
-def check(path: str, data: tuple[StoredArray, StoredArray] | None = None) -> Verdict:
+def check(path: str, data: Data = None, grade: str = "auto") -> Verdict:
     """The verdict on the file at `path`; `data` = (inputs, targets) if they are stored elsewhere.
+
+    `grade` is one of auto, arb and float64: see `_grades`.
 
     Raises OSError when the file cannot be read.
     """
-    claim = None
+    claim, graded = None, Grade(grade)
     try:
         certificate = parsed(*read(path))
         require_sentence(certificate)
         claim = certificate.sentence
         require_theorem(certificate)
         with ctx.workprec(PRECISION):
-            _require_claims(certificate, data)
+            _require_claims(certificate, data, graded)
     except Invalid as error:
-        return Verdict("invalid", str(error)[:REASON_LIMIT], claim)
+        return Verdict("invalid", str(error)[:REASON_LIMIT], claim, graded.name)
     except Incomplete as error:
-        return Verdict("incomplete", str(error)[:REASON_LIMIT], claim)
+        return Verdict("incomplete", str(error)[:REASON_LIMIT], claim, graded.name)
     except (MemoryError, RecursionError, np.linalg.LinAlgError) as error:
         reason = f"{type(error).__name__}: the problem is too large or too extreme"
-        return Verdict("incomplete", reason, claim)
-    grade = FORMS[certificate.loss.kind, certificate.theorem].grade
-    return Verdict("valid", f"every claim is confirmed{grade}", claim)
+        return Verdict("incomplete", reason, claim, graded.name)
+    return Verdict("valid", graded.confirmed(certificate), claim, graded.name)
 
 
-def _require_claims(certificate: Certificate, data: tuple[StoredArray, StoredArray] | None) -> None:
+def _require_claims(certificate: Certificate, data: Data, grade: Grade) -> None:
     """The claims about w0, cheapest first; a disproof ends the check, a doubt is kept."""
     certificate = bound(certificate, data)
     arrays, counts = dict(certificate.arrays), certificate.counts
     labels = certificate.loss.targets(arrays.pop("targets"), counts)
-    values = {name: array.values() for name, array in arrays.items()}
-    inputs, targets, multiplicity = merged(values["inputs"], labels)
-    if len(inputs) * counts["outputs"] > ENTRIES_LIMIT:
-        raise Incomplete(f"this checker takes at most {ENTRIES_LIMIT} residual entries")
-    stages = stages_of(certificate.operations, values)
-    net = Network(stages, exact(inputs), multiplicity, certificate.loss.frame)
+    values = stored_numbers(certificate, arrays)
+    distinct = inputs, targets, multiplicity = merged(values["inputs"], labels)
+    if grade.choose(len(inputs) * counts["outputs"]) == "float64":
+        require_float64(certificate, values, distinct)
+        return
+    net = network(certificate, values, inputs, multiplicity)
     doubts = certificate.loss.doubts(net, targets, certificate.claims)
     doubts += gradient_error_doubts(certificate, net)
 
     doubts += _spectrum_doubts(net.kernel(), certificate.claims)
     if not doubts:
-        lipschitz = JacobianLipschitz(net)
+        bounds = jacobian_lipschitz(net)
         for radius, beta in certificate.profile:
-            if not lipschitz.upper(radius) <= arb(beta):
+            if not any(bound.upper(radius) <= arb(beta) for bound in bounds):
                 doubts.append(f"jacobian_lipschitz_upper is not confirmed at radius {radius!r}")
     if doubts:
         raise Incomplete("; ".join(doubts))

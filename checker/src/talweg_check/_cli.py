@@ -1,4 +1,4 @@
-"""The command line: talweg-check FILE [--json] [--inputs X.npy --targets Y.npy].
+"""The command line: talweg-check FILE [--json] [--grade GRADE] [--inputs X.npy --targets Y.npy].
 
 Exit codes: 0 valid, 1 invalid, 2 misuse, 3 incomplete.
 """
@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from talweg_check._grades import CHOICES
 from talweg_check._verdict import Misuse
 
 if TYPE_CHECKING:
@@ -38,16 +39,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("file", metavar="FILE", help="the certificate, a .talweg file")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--grade", choices=CHOICES, default="auto",
+        help="arithmetic: arb, float64 with rounding bounds, or arb where the size permits it",
+    )  # fmt: skip
     parser.add_argument("--inputs", metavar="X.npy", help="the inputs, if the file has none")
     parser.add_argument("--targets", metavar="Y.npy", help="the targets, if the file has none")
     options = parser.parse_args(arguments)
-    # NumPy only suggests factors, most of them small: BLAS threads would wait for one another.
+    # Most products are small, and large ones have threads of their own: BLAS's would wait for one
+    # another.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from talweg_check._check import check
 
     start = time.perf_counter()
     try:
-        verdict = check(options.file, _data(options.inputs, options.targets))
+        verdict = check(options.file, _data(options.inputs, options.targets), options.grade)
     except OSError as error:
         _complain(f"cannot read {options.file}: {error.strerror}")
         return 2
@@ -61,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "verdict": verdict.verdict,
         "reason": verdict.reason,
         "claim": verdict.claim,
+        "grade": verdict.grade,
         "seconds": round(time.perf_counter() - start, 3),
     }
     _print(json.dumps(record) if options.json else _in_words(verdict))
@@ -113,10 +120,10 @@ def _load(path: str) -> StoredArray:
     except Exception as error:  # noqa: BLE001 - a hostile header makes NumPy raise nearly anything
         raise Misuse(f"{path} is not a readable .npy file ({type(error).__name__})") from None
     kind = KINDS.get(getattr(array, "dtype", np.dtype(bool)).str)
-    if kind is None or array.ndim != (1 if kind == "I64" else 2):
+    if kind is None or array.ndim < (1 if kind == "I64" else 2):
         raise Misuse(
-            f"{path} must hold a matrix of little-endian float16, float32 or float64, or labels: "
-            "a vector of int64"
+            f"{path} must hold rows of little-endian float16, float32 or float64, or whole "
+            "numbers: int64"
         )
     return StoredArray(kind, array.shape, array.tobytes())
 

@@ -25,6 +25,7 @@ from talweg_check._verdict import Incomplete, Invalid
 
 MEMBERS = {"certificate.json": 2**24, "arrays.safetensors": 2**34}
 HEADER_LIMIT = 2**20
+AXES = 16  # of an array of format 2; of format 1 it is 2
 EXTRA_LIMIT = 32  # bytes of a zip64 record
 BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8}
 
@@ -75,7 +76,9 @@ def read(path: str) -> tuple[Any, dict[str, StoredArray]]:
         except (zipfile.BadZipFile, EOFError, struct.error, NotImplementedError, RuntimeError,
                 ValueError, OverflowError) as error:  # fmt: skip
             raise Invalid(f"not a well formed zip archive ({error})") from None
-    return _canonical(text), _arrays(blob)
+    tree = _canonical(text)
+    graph = isinstance(tree, dict) and tree.get("format") == 2
+    return tree, _arrays(blob, AXES if graph else 2)
 
 
 def _require_subnormals() -> None:
@@ -190,7 +193,7 @@ def _canonical(text: bytes) -> Any:
     return tree
 
 
-def _arrays(blob: bytes) -> dict[str, StoredArray]:
+def _arrays(blob: bytes, axes: int) -> dict[str, StoredArray]:
     """The arrays of a safetensors blob whose entries tile the data exactly."""
     if len(blob) < 8:
         raise Invalid("arrays.safetensors is too short for a header")
@@ -207,8 +210,9 @@ def _arrays(blob: bytes) -> dict[str, StoredArray]:
         for numbers in (shape, offsets):
             if not isinstance(numbers, list) or not all(is_count(x) for x in numbers):
                 raise Invalid(f"array {name!r} has a shape or offsets that are no counts")
-        if not 1 <= len(shape) <= 2 or min(shape) < 1 or len(offsets) != 2:
-            raise Invalid(f"array {name!r} must have one or two dimensions, none of them empty")
+        if not 1 <= len(shape) <= axes or min(shape) < 1 or len(offsets) != 2:
+            most = "one or two" if axes == 2 else f"1 to {axes}"
+            raise Invalid(f"array {name!r} must have {most} dimensions, none of them empty")
         entries.append((offsets[0], offsets[1], name, dtype, tuple(shape)))
     arrays, position, data = {}, 0, memoryview(blob)[8 + length :]
     for begin, end, name, dtype, shape in sorted(entries):

@@ -5,16 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from talweg_check._entrywise import entrywise
 from talweg_check._file import StoredArray, as_object, is_count, number
 from talweg_check._forms import FORMS, MAY_BE_ZERO, Form
+from talweg_check._graph_grammar import Graph, graph
 from talweg_check._losses import Loss, loss
 from talweg_check._verdict import Invalid
-
-PLAIN = ("tanh", "sigmoid", "silu", "gelu", "gelu_tanh", "sin", "identity")
-PARAMETERS: dict[str, tuple[str, ...]] = {
-    "softplus": ("beta", "threshold"),
-    "smooth_leaky_relu": ("slope",),
-}
 
 
 @dataclass(frozen=True)
@@ -30,6 +26,7 @@ class Certificate:
     profile: list[tuple[float, float]]
     counts: dict[str, int]
     arrays: dict[str, StoredArray]
+    graph: Graph | None = None  # of format 2, which has no list of operations
 
 
 def certificate(tree: Any, arrays: dict[str, StoredArray]) -> Certificate:
@@ -40,8 +37,8 @@ def certificate(tree: Any, arrays: dict[str, StoredArray]) -> Certificate:
          "counts", "assumptions", "hints", "provenance"),
         "certificate.json",
     )  # fmt: skip
-    if not is_count(top["format"]) or top["format"] != 1:
-        raise Invalid("'format' must be the integer 1")
+    if not is_count(top["format"]) or top["format"] not in (1, 2):
+        raise Invalid("'format' must be the integer 1 or 2")
     if not isinstance(top["claim"], str):
         raise Invalid("'claim' must be a string")
     as_object(top["hints"], None, "'hints'")
@@ -62,13 +59,19 @@ def certificate(tree: Any, arrays: dict[str, StoredArray]) -> Certificate:
     stated = as_object(top["claims"], (*form.claims, "jacobian_lipschitz_upper"), "'claims'")
     claims = {name: _claim(stated, name) for name in form.claims}
 
-    operations = _operations(top["model"])
-    _match(operations, arrays, counts)
+    operations, network = [], None
+    if top["format"] == 1:
+        operations = _operations(top["model"])
+        _match(operations, arrays, counts)
+    elif top["theorem"] == "T9":
+        raise Invalid("T9 speaks of chains, which have format 1")
+    else:
+        network = graph(top["model"], arrays, counts)
     if "targets" in arrays:
         stated_loss.targets(arrays["targets"], counts)
     return Certificate(
         top["theorem"], top["claim"], operations, stated_loss, hashes, claims,
-        _profile(stated["jacobian_lipschitz_upper"]), counts, arrays,
+        _profile(stated["jacobian_lipschitz_upper"]), counts, arrays, network,
     )  # fmt: skip
 
 
@@ -80,7 +83,7 @@ def _form(top: dict[str, Any], kind: str) -> Form:
         raise Invalid(f"'theorem' must be one of {', '.join(names)} for a {kind} loss")
     form = FORMS[kind, theorem]
     if top["semantics"] != form.semantics:
-        raise Invalid(f"'semantics' is not that of {theorem} in format 1")
+        raise Invalid(f"'semantics' is not that of {theorem} in format {top['format']}")
     if top["assumptions"] != list(form.assumptions):
         raise Invalid(f"'assumptions' must be {list(form.assumptions)} for {theorem}")
     return form
@@ -129,23 +132,8 @@ def _operations(value: Any) -> list[dict[str, Any]]:
                 raise Invalid(f"{where} must say with booleans what is trainable")
             if item["bias"] is None and item["bias_trainable"]:
                 raise Invalid(f"{where} has no bias to train")
-        elif kind == "elementwise":
-            item = dict(as_object(item, ("kind", "function", "parameters"), where))
-            name = item["function"]
-            if not isinstance(name, str) or (name not in PLAIN and name not in PARAMETERS):
-                raise Invalid(f"{where} has the unknown function {name!r}")
-            names = PARAMETERS.get(name, ())
-            stated = as_object(item["parameters"], names, f"the parameters of {where}")
-            numbers = {key: number(stated[key], f"{key} of {where}") for key in names}
-            if numbers.get("beta", 1) <= 0 or not 0 < numbers.get("slope", 0.5) < 1:
-                raise Invalid(f"{where} has a parameter outside its range")
-            item["parameters"] = numbers
-        elif kind == "scale":
-            item = dict(as_object(item, ("kind", "numerator", "denominator"), where))
-            for key in ("numerator", "denominator"):
-                item[key] = number(item[key], f"{key} of {where}")
-            if item["denominator"] == 0:
-                raise Invalid(f"{where} divides by zero")
+        elif kind in ("elementwise", "scale"):
+            item = entrywise(item, where)
         else:
             raise Invalid(f"{where} has the unknown kind {kind!r}")
         operations.append(item)

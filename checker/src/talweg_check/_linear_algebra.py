@@ -105,8 +105,8 @@ def _whole_norm_upper(matrix: Whole) -> arb:
     top = int(min(max(0.0, hint), 2.0**62))  # 0 for nan
     spread = top * np.eye(len(gram), dtype=np.int64) - gram
     factor = np.rint(_cholesky(spread.astype(np.float64))).astype(np.int64)
-    error = int(np.abs(spread - _gram(factor)).max())
-    return arb(root_upper(arb(top) + len(gram) * arb(error)))
+    error = np.abs(spread - _gram(factor)).sum(axis=1, dtype=object).max()  # exact integers
+    return arb(root_upper(arb(top) + arb(error)))
 
 
 def _gram(rows: Whole) -> Whole:

@@ -110,21 +110,24 @@ class _AtRadius:
 
     def beta(self) -> arb:
         """|T|_2, or what replaces it: the bound that keeps the hidden units apart, never larger."""
-        trained = self.net.trained
-        a, b = trained[0], trained[-1]
+        a, b = (trained := self.net.trained)[0], trained[-1]
         if trained == [a, a + 1] and self.stages[b].trains_weight and not self.base.curved(b):
             return _largest_over_units(
                 [self._diagonal_units(a), self._product_units(a)],
                 lambda t, s: (t + root_upper(t * t + 4 * s * s)) / 2,
             )
+        return norm_upper(self.table())
+
+    def table(self) -> Balls:
+        """T, a row for each trained layer."""
+        trained = self.net.trained
         table = full((len(trained), len(trained)), 0)
         for row, b in enumerate(trained):
             for column, a in enumerate(trained[: row + 1]):
-                entry = self._curvature(a, b)
-                if a < b and self.stages[b].trains_weight:
-                    entry = entry + self._product(a, b)
+                moves = a < b and self.stages[b].trains_weight
+                entry = self._curvature(a, b) + (self._product(a, b) if moves else 0)
                 table[row, column] = table[column, row] = entry
-        return norm_upper(table)
+        return table
 
     def _weighted_norm(self, weights: Balls, a: int) -> Balls:
         """An upper bound of |diag(weights) rows_a|, the extended inputs of layer a on the ball."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from talweg_check._entrywise import said as named
 from talweg_check._forms import FORMS
 from talweg_check._grammar import Certificate
 from talweg_check._verdict import Invalid
@@ -11,6 +12,8 @@ from talweg_check._verdict import Invalid
 
 def _chain(certificate: Certificate) -> str:
     """What is trained, operation by operation; the hashes alone do not say it."""
+    if certificate.graph is not None:
+        return certificate.graph.chain()
     said = []
     for item in certificate.operations:
         if item["kind"] == "linear":
@@ -22,11 +25,8 @@ def _chain(certificate: Certificate) -> str:
             if item["bias"] is None:
                 bias = "none"
             said.append(f"linear {columns}->{rows} (weight {weight}, bias {bias})")
-        elif item["kind"] == "scale":
-            said.append(f"scale({item['numerator']!r}/{item['denominator']!r})")
         else:
-            numbers = [f"{key}={item['parameters'][key]!r}" for key in sorted(item["parameters"])]
-            said.append(item["function"] + (f"({', '.join(numbers)})" if numbers else ""))
+            said.append(named(item))
     return "; ".join(said)
 
 

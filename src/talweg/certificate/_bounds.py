@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from talweg.certificate._objective import Objective
 from talweg.certificate._padding import padded_down, padded_up
-from talweg.enclosure import Interval
+from talweg.enclosure import Ball, Interval
 from talweg.network import (
+    Linearization,
     LipschitzBound,
     Network,
     NetworkState,
     network_state,
     state_kernel_ball,
     state_lipschitz,
+    state_symmetric_kernel,
 )
-from talweg.verified import psd_largest_eigenvalue_upper, smallest_eigenvalue_lower
+from talweg.verified import (
+    SymmetricBall,
+    psd_largest_eigenvalue_upper,
+    smallest_eigenvalue_lower,
+)
+
+ROUGH_FROM = 1500
+"""Residual entries from which a rough Lipschitz constant is tried first: below, both are cheap."""
+
+HOPELESS = 1e4
+"""Missing factor with the rough constant beyond which the sharp one is not asked for.
+
+The rough constant is some percent too large for two layers and a few times for five; weights that
+miss the criterion by less than this are judged by the sharp one.
+"""
 
 
 @dataclass
@@ -46,6 +62,7 @@ class MeasuredBounds:
         jacobian_norm_upper: largest singular value there.
         lipschitz: the Lipschitz bound of the Jacobian, not padded.
         state: the linearization they were computed from.
+        is_rough: whether the Lipschitz bound is the rough one.
     """
 
     start: Mapping[str, float]
@@ -53,10 +70,23 @@ class MeasuredBounds:
     jacobian_norm_upper: float
     lipschitz: LipschitzBound
     state: NetworkState
+    is_rough: bool = False
 
     def lipschitz_upper(self, radius: float) -> float:
         """Padded ``beta(radius)``."""
         return padded_up(self.lipschitz.upper(radius))
+
+    def sharpened(self, need: float) -> MeasuredBounds:
+        """These bounds with the sharp Lipschitz constant, if the criterion may hold with it.
+
+        Args:
+            need: What ``int s <= sigma^2 / (2 beta)`` has to reach.
+        """
+        if not self.is_rough:
+            return self
+        if 2.0 * need * self.lipschitz.upper(0.0) >= HOPELESS * self.sigma_min_lower**2:
+            return self
+        return replace(self, lipschitz=state_lipschitz(self.state), is_rough=False)
 
 
 def measured_bounds(network: Network, objective: Objective, watch: Stopwatch) -> MeasuredBounds:
@@ -70,13 +100,56 @@ def measured_bounds(network: Network, objective: Objective, watch: Stopwatch) ->
     begun = time.perf_counter()
     state = network_state(network, objective.rows.inputs, objective.rows.multiplicity)
     start = objective.start_bounds(state)
-    kernel = objective.kernel(state_kernel_ball(state))
-    begun = watch.add("kernel", begun)
-    smallest = smallest_eigenvalue_lower(kernel)
-    largest = psd_largest_eigenvalue_upper(kernel)
-    begun = watch.add("eigenvalues", begun)
-    lipschitz = state_lipschitz(state)
-    watch.add("lipschitz", begun)
+    smallest, largest = _spectrum(state, objective, watch, begun)
     sigma = Interval.point(smallest).sqrt().lo if 0.0 < smallest < math.inf else 0.0
     norm = Interval.point(largest).sqrt().hi if 0.0 <= largest < math.inf else math.inf
-    return MeasuredBounds(start, padded_down(sigma), padded_up(norm), lipschitz, state)
+    # Most weights are far from the criterion, and then a rough constant says so as well.
+    rough = is_large(state)
+    begun = time.perf_counter()
+    lipschitz = state_lipschitz(state, rough=rough)
+    watch.add("lipschitz", begun)
+    return MeasuredBounds(start, padded_down(sigma), padded_up(norm), lipschitz, state, rough)
+
+
+def is_large(state: NetworkState) -> bool:
+    """Whether a rough Lipschitz constant is worth trying first; graphs have none.
+
+    Args:
+        state: The network at its weights.
+    """
+    n, k = state.outputs.shape
+    return isinstance(state, Linearization) and n * k >= ROUGH_FROM
+
+
+def _spectrum(
+    state: NetworkState, objective: Objective, watch: Stopwatch, begun: float
+) -> tuple[float, float]:
+    """Bounds of the extreme eigenvalues; the kernel lives no longer than this call."""
+    kernel: Ball | SymmetricBall = (
+        objective.kernel(state_kernel_ball(state))
+        if objective.projects
+        else state_symmetric_kernel(state)
+    )
+    begun = watch.add("kernel", begun)
+    bounds = smallest_eigenvalue_lower(kernel), psd_largest_eigenvalue_upper(kernel)
+    watch.add("eigenvalues", begun)
+    return bounds
+
+
+def estimated_missing_factor(
+    network: Network, objective: Objective, need: Callable[[MeasuredBounds], float], smallest: float
+) -> tuple[float, float]:
+    """``2 beta need / lambda_min``, what `Outcome` would say, about; and beta, the rough constant.
+
+    Args:
+        network: Any network.
+        objective: The loss with its data.
+        need: Of the theorem.
+        smallest: An estimate of the kernel's smallest eigenvalue, > 0.
+    """
+    state = network_state(network, objective.rows.inputs, objective.rows.multiplicity)
+    lipschitz = state_lipschitz(state, rough=True)
+    start = objective.start_bounds(state)
+    bounds = MeasuredBounds(start, math.sqrt(smallest), math.inf, lipschitz, state, True)
+    beta = lipschitz.upper(0.0)
+    return 2.0 * beta * need(bounds) / smallest, beta

@@ -12,7 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from talweg._errors import InputError
-from talweg.certificate._bounds import MeasuredBounds, Stopwatch
+from talweg.certificate._bounds import (
+    HOPELESS,
+    MeasuredBounds,
+    Stopwatch,
+    estimated_missing_factor,
+    is_large,
+)
 from talweg.certificate._certificate import AsGiven, Certificate
 from talweg.certificate._document import Document
 from talweg.certificate._model_record import (
@@ -24,7 +30,7 @@ from talweg.certificate._model_record import (
     weights_hash,
 )
 from talweg.certificate._objective import LossName
-from talweg.certificate._polish import polish_steps
+from talweg.certificate._polish import Polish
 from talweg.certificate._problem import Problem, checked_problem
 from talweg.certificate._request import Request
 from talweg.certificate._search import Outcome, evaluate_theorem
@@ -122,6 +128,17 @@ def _answer(
     problem: Problem, polish: bool, attack: bool, seed: int, say: Progress, watch: Stopwatch
 ) -> Certificate:
     """Bounds and theorem for the weights as given, then for polished ones."""
+    search = _search(problem) if polish else None
+    hopeless: tuple[float, float] | None = None
+    if search is not None:
+        say("looking at the weights as given")
+        hopeless = _hopeless_missing_factor(problem, search, watch)
+        if hopeless is not None:
+            missing, beta = hopeless
+            given = AsGiven("UNDECIDED", _estimated_reason(problem, missing), missing)
+            found = _polished(problem, search, beta, say, watch)
+            if found is not None:
+                return _proved_after_polish(problem, found, given, attack, seed, say, watch)
     say("bounds for the weights as given")
     bounds = problem.bounds(problem.network, watch)
     outcome, reason = _judged(problem, bounds, watch)
@@ -133,20 +150,63 @@ def _answer(
     )
     if proved:
         return _proved(problem, problem.network, bounds, outcome, given, attack, seed, say, watch)
-    if polish:
-        found = _polished(problem, bounds, say, watch)
+    if search is not None and hopeless is None:
+        found = _polished(problem, search, bounds.lipschitz.upper(0.0), say, watch)
         if found is not None:
-            network, bounds_there, outcome_there, distance = found
-            certificate = _proved(
-                problem, network, bounds_there, outcome_there, given, attack, seed, say, watch
-            )
-            return replace(certificate, polished=True, polish_distance=distance)
+            return _proved_after_polish(problem, found, given, attack, seed, say, watch)
     return replace(
         _described(problem, bounds, outcome, given),
         status="UNDECIDED",
         reason=given.reason + (_polish_failed(problem) if polish else ""),
         slack=_slack(problem, problem.network, bounds, seed, say, watch) if attack else None,
     )
+
+
+def _search(problem: Problem) -> Polish | None:
+    """The search for better weights; None where the loss is least nowhere."""
+    rows, goal = problem.objective.rows, problem.objective.polish_goal()
+    if goal is None:
+        return None
+    return Polish(problem.network, rows.inputs, goal, rows.multiplicity)
+
+
+def _hopeless_missing_factor(
+    problem: Problem, search: Polish, watch: Stopwatch
+) -> tuple[float, float] | None:
+    """An estimate of the missing factor of the weights as given, where it is beyond all doubt.
+
+    With it comes the Lipschitz constant that it was made with.
+
+    None where the weights may meet the criterion, or where bounds are as cheap as this estimate.
+    """
+    begun = time.perf_counter()
+    # What a target asks for may be far less than what the whole way to the minimum does.
+    smallest = search.smallest_at_start() if problem.target is None else None
+    if smallest is None or not smallest > 0.0:
+        watch.add("polish", begun)
+        return None
+    factor, beta = estimated_missing_factor(
+        problem.network, problem.objective, problem.theorem.budget, smallest
+    )
+    watch.add("polish", begun)
+    return (factor, beta) if HOPELESS <= factor < math.inf else None
+
+
+def _estimated_reason(problem: Problem, missing: float) -> str:
+    return (
+        f"the criterion of {problem.theorem.id} misses by a factor of about {missing:.3g} or more, "
+        "an estimate from approximate eigenvalues; nothing was bounded so far from the criterion, "
+        "because the claim is about polished weights. Call certify with polish=False for bounds."
+    )
+
+
+def _proved_after_polish(
+    problem: Problem, found: tuple[Network, MeasuredBounds, Outcome, float], given: AsGiven,
+    attack: bool, seed: int, say: Progress, watch: Stopwatch,
+) -> Certificate:  # fmt: skip
+    network, bounds, outcome, distance = found
+    certificate = _proved(problem, network, bounds, outcome, given, attack, seed, say, watch)
+    return replace(certificate, polished=True, polish_distance=distance)
 
 
 def _polish_failed(problem: Problem) -> str:
@@ -193,26 +253,17 @@ def _explained(outcome: Outcome) -> str:
 
 
 def _polished(
-    problem: Problem, given: MeasuredBounds, say: Progress, watch: Stopwatch
+    problem: Problem, search: Polish, beta: float, say: Progress, watch: Stopwatch
 ) -> tuple[Network, MeasuredBounds, Outcome, float] | None:
-    rows, goal = problem.objective.rows, problem.objective.polish_goal()
-    if goal is None:
-        return None
+    rows = problem.objective.rows
 
     def lipschitz(network: Network) -> float:
         state = network_state(network, rows.inputs, rows.multiplicity)
-        return state_lipschitz(state).upper(0.0)
+        return state_lipschitz(state, rough=is_large(state)).upper(0.0)
 
     begun = time.perf_counter()
     say("polishing: Levenberg-Marquardt steps")
-    for proposal in polish_steps(
-        problem.network,
-        rows.inputs,
-        goal,
-        rows.multiplicity,
-        lipschitz=lipschitz,
-        lipschitz_at_start=given.lipschitz.upper(0.0),
-    ):
+    for proposal in search.steps(lipschitz=lipschitz, lipschitz_at_start=beta):
         watch.add("polish", begun)
         say(f"bounds after {proposal.steps} steps, |r| = {proposal.residual_norm:.3g}")
         bounds = problem.bounds(proposal.network, watch)
@@ -326,7 +377,11 @@ def _slack(
     function = FlatFunction(network, problem.objective.rows.inputs, root)
     found = lipschitz_attack_approx(function, seed=seed)
     watch.add("attack", begun)
-    return bounds.lipschitz.upper(0.0) / found.value if found.value > 0.0 else None
+    if not found.value > 0.0:
+        return None
+    # The slack is that of the bound in use, not of what stood in for it far from the criterion.
+    lipschitz = state_lipschitz(bounds.state) if bounds.is_rough else bounds.lipschitz
+    return lipschitz.upper(0.0) / found.value
 
 
 def _total(watch: Stopwatch, begun: float) -> dict[str, float]:

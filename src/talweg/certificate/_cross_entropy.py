@@ -56,6 +56,7 @@ class CrossEntropyObjective:
     rows: MergedRows
     stored_targets: Tensor
     kind: str = "cross_entropy"
+    projects: bool = True
 
     @property
     def record(self) -> dict[str, Any]:

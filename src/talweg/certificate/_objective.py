@@ -70,6 +70,11 @@ class Objective(Protocol):
         """What the theorems ask of the outputs at w0, by the name of the claim, padded."""
         ...
 
+    @property
+    def projects(self) -> bool:
+        """Whether `kernel` differs from the tangent kernel."""
+        ...
+
     def kernel(self, full: Ball) -> Ball:
         """A kernel whose extreme eigenvalues bound those on the gradients this loss can have."""
         ...
@@ -95,6 +100,7 @@ class SquaredObjective:
     rows: MergedRows
     stored_targets: Tensor
     kind: str = "squared"
+    projects: bool = False
 
     @property
     def record(self) -> dict[str, Any]:

@@ -14,16 +14,27 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.func import vjp
 
+from talweg.certificate._damped_system import (
+    DampedSystem,
+    FactoredSystem,
+    PreconditionedSystem,
+    centred_rows,
+)
 from talweg.certificate._objective import PolishGoal
-from talweg.network import FlatFunction, Network, tangent_kernel_of
+from talweg.network import FlatFunction, Network
 
 FIRST_DAMPING = 1e-2
 """Of the kernel's mean eigenvalue, where the residual is still large."""
 
 LEAST_DAMPING = 1e-15
 MAX_REJECTIONS = 12
+
+AMPLE = 8.0
+"""Where the criterion has so much room, the constant is not evaluated again for a proposal."""
+
+PRECONDITIONED_FROM = 3000
+"""Residual entries from which the kernel is no longer factored in float64 at every step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,128 +54,104 @@ class Proposal:
     steps: int
 
 
-def polish_steps(
-    network: Network,
-    inputs: Tensor,
-    goal: PolishGoal,
-    multiplicity: Tensor,
-    *,
-    lipschitz: Callable[[Network], float],
-    lipschitz_at_start: float,
-    max_steps: int = 80,
-) -> Iterator[Proposal]:
-    """Weights along the path at which the criterion ``need < sigma_0^2 / (2 beta)`` looks met.
+class Polish:
+    """A search from the weights of a network for weights at which a theorem holds.
 
     Args:
         network: A chain; its weights are the start.
         inputs: Distinct rows ``(n, d)``.
         goal: The outputs to reach.
         multiplicity: ``(n,)``.
-        lipschitz: Lipschitz constant of the Jacobian at given weights (R -> 0).
-        lipschitz_at_start: The same at the start.
-        max_steps: Accepted steps at most.
-
-    Yields:
-        Candidates; the caller tries its theorem and stops when it holds.
     """
-    root = multiplicity.to(torch.float64).sqrt()
-    function = FlatFunction(network, inputs, root)
-    outputs = goal.outputs * root.reshape(-1, 1)
 
-    def residual_at(w: Tensor) -> Tensor:
-        difference = outputs - function(w)
-        return centred_rows(difference) if goal.centred else difference
+    def __init__(
+        self, network: Network, inputs: Tensor, goal: PolishGoal, multiplicity: Tensor
+    ) -> None:
+        root = multiplicity.to(torch.float64).sqrt()
+        self._goal = goal
+        self._function = FlatFunction(network, inputs, root)
+        self._outputs = goal.outputs * root.reshape(-1, 1)
+        self._start = self._function.start
+        self._system = _system(self._function, self._outputs, centred=goal.centred)
 
-    w = start = function.start
-    residual = residual_at(w)
-    norm = float(residual.norm())
-    damping: float | None = None
-    beta = lipschitz_at_start
-    steps = 0
-    while steps < max_steps and norm > 0.0:
-        kernel = _kernel(function.network_at(w), inputs, root)
-        if goal.centred:
-            kernel = centred_kernel(kernel, outputs.shape[1])
-        need = goal.need(residual)
-        if _criterion_looks_met(kernel, need, 0.5 * beta):
-            here = function.network_at(w)
-            beta = lipschitz(here)
-            if _criterion_looks_met(kernel, need, beta):
-                yield Proposal(here, float((w - start).norm()), norm, steps)
-        mean = float(kernel.diagonal().mean())
-        if damping is None:
-            damping = FIRST_DAMPING * mean
-        pullback = vjp(function, w)[1]
-        for _ in range(MAX_REJECTIONS):
-            weights = _damped_solution(kernel, residual, damping)
-            if weights is not None:
-                trial = w + pullback(weights)[0]
-                trial_residual = residual_at(trial)
-                trial_norm = float(trial_residual.norm())
-                if trial_norm < norm:
-                    break
-            damping = max(10.0 * damping, LEAST_DAMPING * mean)
-        else:
-            return  # at the rounding floor, or stuck
-        damping = max(damping * min(0.1, (trial_norm / norm) ** 2), LEAST_DAMPING * mean)
-        w, residual, norm = trial, trial_residual, trial_norm
-        steps += 1
+    def smallest_at_start(self) -> float | None:
+        """The kernel's smallest eigenvalue at the start, estimated; None where that is not cheap.
 
+        A Ritz value: from above, up to roundings.
+        """
+        if not isinstance(self._system, PreconditionedSystem):
+            return None
+        self._system.move_to(self._start)
+        return self._system.find_smallest()
 
-def _kernel(network: Network, inputs: Tensor, root: Tensor) -> Tensor:
-    """Float64 tangent kernel ``(N, N)`` of the rows scaled by ``root``."""
-    if not network.is_chain:
-        function = FlatFunction(network, inputs, root)
-        jacobian = function.jacobian(function.start)
-        return jacobian @ jacobian.T
-    kernel = tangent_kernel_of(network, inputs.to(torch.float64), dtype=torch.float64)
-    n, k = kernel.shape[:2]
-    scale = root.repeat_interleave(k)
-    return kernel.reshape(n * k, n * k) * scale * scale.reshape(-1, 1)
+    def steps(
+        self, *, lipschitz: Callable[[Network], float], lipschitz_at_start: float,
+        max_steps: int = 80,
+    ) -> Iterator[Proposal]:  # fmt: skip
+        """Weights along the path at which the criterion ``need < sigma_0^2 / (2 beta)`` looks met.
 
+        Args:
+            lipschitz: Lipschitz constant of the Jacobian at given weights (R -> 0).
+            lipschitz_at_start: The same at the start.
+            max_steps: Accepted steps at most.
 
-def centred_rows(outputs: Tensor) -> Tensor:
-    """The outputs of each sample minus their mean.
+        Yields:
+            Candidates; the caller tries its theorem and stops when it holds.
+        """
+        goal, function, system, start = self._goal, self._function, self._system, self._start
 
-    Args:
-        outputs: ``(n, k)``.
-    """
-    return outputs - outputs.mean(dim=1, keepdim=True)
+        def residual_at(w: Tensor) -> Tensor:
+            difference = self._outputs - function(w)
+            return centred_rows(difference) if goal.centred else difference
 
-
-def centred_kernel(kernel: Tensor, k: int) -> Tensor:
-    """``P K P + c (I - P)``, P subtracting the mean over the k outputs of each sample.
-
-    c is the mean diagonal entry of P K P: the added part decides no extreme eigenvalue.
-
-    Args:
-        kernel: ``(N, N)``, N = n k.
-        k: Outputs.
-    """
-    N = len(kernel)
-    blocks = kernel.reshape(N // k, k, N // k, k)
-    blocks = blocks - blocks.mean(dim=1, keepdim=True)
-    blocks = blocks - blocks.mean(dim=3, keepdim=True)
-    c = blocks.reshape(N, N).diagonal().mean()
-    sample = torch.arange(N // k, device=kernel.device)
-    blocks[sample, :, sample, :] += c / k
-    return blocks.reshape(N, N)
+        w = start
+        residual = residual_at(w)
+        norm = float(residual.norm())
+        damping: float | None = None
+        beta = lipschitz_at_start
+        steps = 0
+        while steps < max_steps and norm > 0.0:
+            system.move_to(w)
+            need = goal.need(residual)
+            if _looks_met(system, need, 0.5 * beta):
+                here = function.network_at(w)
+                if not _looks_met(system, need, AMPLE * beta):
+                    beta = lipschitz(here)
+                if _looks_met(system, need, beta):
+                    system.release()
+                    yield Proposal(here, float((w - start).norm()), norm, steps)
+            mean = system.mean
+            if damping is None:
+                damping = FIRST_DAMPING * mean
+            rejected = False
+            for _ in range(MAX_REJECTIONS):
+                step = system.step(residual, damping)
+                if step is not None:
+                    trial = w + step
+                    trial_residual = residual_at(trial)
+                    trial_norm = float(trial_residual.norm())
+                    if trial_norm < norm:
+                        break
+                rejected = True
+                damping = max(10.0 * damping, LEAST_DAMPING * mean)
+            else:
+                return  # at the rounding floor, or stuck
+            # Where less damping has just failed, it is not tried again at once.
+            shrink = 1.0 if rejected else min(0.1, (trial_norm / norm) ** 2)
+            damping = max(damping * shrink, LEAST_DAMPING * mean)
+            w, residual, norm = trial, trial_residual, trial_norm
+            steps += 1
 
 
-def _criterion_looks_met(kernel: Tensor, need: float, beta: float) -> bool:
-    """Whether ``lambda_min(K) > 2 beta need`` by a float Cholesky factorisation."""
-    if not (math.isfinite(beta) and math.isfinite(need)):
-        return False
-    shifted = kernel.clone()
-    shifted.diagonal().sub_(2.0 * beta * need * (1.0 + 1e-5))
-    return bool(torch.linalg.cholesky_ex(shifted).info == 0)
+def _system(function: FlatFunction, residual: Tensor, *, centred: bool) -> DampedSystem:
+    """Factorisations where they are cheap, and on an accelerator; else conjugate gradients."""
+    small = residual.numel() < PRECONDITIONED_FROM
+    if small or residual.device.type != "cpu" or not function.network.is_chain:
+        return FactoredSystem(function, centred=centred)
+    return PreconditionedSystem(function, centred=centred)
 
 
-def _damped_solution(kernel: Tensor, residual: Tensor, damping: float) -> Tensor | None:
-    """``(K + lambda I)^{-1} r`` in the shape of ``r``; None when the factorisation fails."""
-    shifted = kernel.clone()
-    shifted.diagonal().add_(damping)
-    factor, info = torch.linalg.cholesky_ex(shifted)
-    if int(info) != 0:
-        return None
-    return torch.cholesky_solve(residual.reshape(-1, 1), factor).reshape(residual.shape)
+def _looks_met(system: DampedSystem, need: float, beta: float) -> bool:
+    """Whether ``lambda_min(K) > 2 beta need``, in floats."""
+    threshold = 2.0 * beta * need * (1.0 + 1e-5)
+    return math.isfinite(threshold) and system.smallest_exceeds(threshold)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from talweg._errors import UnsupportedModelError
 from talweg.certificate._model_record import ModelRecord, Record, operations_of
 from talweg.enclosure import activation_names
 from talweg.network import (
@@ -75,7 +76,10 @@ def network_of(model: ModelRecord, arrays: Mapping[str, Tensor], input_dim: int)
         raise ValueError("an operation reads a value that comes after it")
     nodes = tuple(Node(op, read) for op, read in zip(operations, inputs, strict=True))
     network = Network(nodes, input_dim, 0, input_shape=shape)
-    shapes = value_shapes(network)
+    try:
+        shapes = value_shapes(network)
+    except UnsupportedModelError as error:
+        raise ValueError("the layers do not fit together") from error
     if math.prod(shape) != input_dim or len(shapes[-1]) != 1 or not nodes:
         raise ValueError("the layers do not fit together")
     return Network(nodes, input_dim, shapes[-1][0], input_shape=shape)

@@ -6,7 +6,7 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -159,13 +159,17 @@ def check(
             help="Also compare the file with the live model and data of SPEC.",
         ),
     ] = None,
+    grade: Annotated[
+        Literal["auto", "arb", "float64"] | None,
+        typer.Option(help="The checker's arithmetic; without it the size of the problem decides."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Check a certificate with the independent checker, in a separate process."""
     with errors_reported():
         from talweg.cli._check import run_check
 
-        raise typer.Exit(run_check(file, against, as_json=json))
+        raise typer.Exit(run_check(file, against, grade, as_json=json))
 
 
 @app.command()

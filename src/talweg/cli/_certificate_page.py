@@ -72,8 +72,10 @@ def _checked(file: Path) -> tuple[dict[str, Any], int]:
         return {"verdict": None, "reason": reason}, DONE
     if answer.exit_code == MISUSE:
         raise InputError(answer.message or f"the checker refused to read {file}.")
-    found: dict[str, Any] = {"verdict": "incomplete", "reason": answer.message or None,
-                             "claim": None, "seconds": None, **answer.record}  # fmt: skip
+    found: dict[str, Any] = {
+        "verdict": "incomplete", "reason": answer.message or None, "claim": None, "grade": None,
+        "seconds": None, **answer.record,
+    }  # fmt: skip
     return found, answer.exit_code
 
 

@@ -26,7 +26,8 @@ class CheckerAnswer:
 
     Attributes:
         exit_code: 0 valid, 1 invalid, 2 misuse, 3 incomplete.
-        record: Its JSON object (``verdict``, ``reason``, ``claim``, ``seconds``); empty on misuse.
+        record: Its JSON object (``verdict``, ``reason``, ``claim``, ``grade``, ``seconds``); empty
+            on misuse.
         message: What it wrote to stderr.
     """
 
@@ -53,14 +54,25 @@ def checker_command() -> list[str]:
     return [found]
 
 
-def run_checker(file: Path) -> CheckerAnswer:
+def run_checker(file: Path, grade: str | None = None) -> CheckerAnswer:
     """Check ``file`` in a separate process.
+
+    Args:
+        file: The certificate.
+        grade: "arb", "float64" or "auto", the arithmetic of the check; None: the checker decides.
 
     Raises:
         MissingDependencyError: The checker is not installed.
     """
     done = subprocess.run(
-        [*checker_command(), "--json", "--", str(file)],  # its name may begin with a dash
+        # Its name may begin with a dash.
+        [
+            *checker_command(),
+            "--json",
+            *([] if grade is None else ["--grade", grade]),
+            "--",
+            str(file),
+        ],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

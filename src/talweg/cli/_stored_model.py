@@ -22,6 +22,7 @@ from talweg.network import (
     Operation,
     Parametric,
     network_state,
+    state_kernel_ball,
     state_lipschitz,
     tangent_kernel_of,
     value_shapes,
@@ -138,10 +139,13 @@ def _widths(network: Network) -> int:
 
 
 def _eigenvalues(network: Network, X: Tensor, counts: Tensor, *, zero_sum: bool) -> list[float]:
-    kernel = tangent_kernel_of(network, X, dtype=torch.float64)
-    root = counts.to(torch.float64).sqrt()
-    kernel = kernel * root[:, None, None, None] * root[:, None]
-    n, k = kernel.shape[:2]
+    n, k = len(X), network.output_dim
+    if network.is_chain:
+        kernel = tangent_kernel_of(network, X, dtype=torch.float64)
+        root = counts.to(torch.float64).sqrt()
+        kernel = kernel * root[:, None, None, None] * root[:, None]
+    else:
+        kernel = state_kernel_ball(network_state(network, X, counts)).mid.reshape(n, k, n, k)
     if zero_sum:
         # Columns: an orthonormal basis of the vectors with sum zero.
         basis = torch.linalg.qr(torch.eye(k, dtype=torch.float64)[:, 1:] - 1.0 / k).Q

@@ -1,5 +1,9 @@
 """Reading a model, and what is computed from the reading: kernel, Lipschitz bound, attack."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from talweg.network._attack import Attack, lipschitz_attack_approx
 from talweg.network._data import Data, check_data
 from talweg.network._descent import (
@@ -43,6 +47,8 @@ from talweg.network._graph import (
     Standardize,
     Sum,
 )
+from talweg.network._jacobian_products import JacobianProducts
+from talweg.network._kernel import symmetric_kernel
 from talweg.network._linearization import (
     Linearization,
     kernel_ball,
@@ -60,8 +66,12 @@ from talweg.network._state import (
     state_kernel_ball,
     state_lipschitz,
     state_residual_norm_bound,
+    state_symmetric_kernel,
 )
 from talweg.network._tangent_kernel import tangent_kernel, tangent_kernel_of
+
+if TYPE_CHECKING:
+    from talweg.network._kernel_operator import TangentKernelOperator, extreme_eigenvalues_approx
 
 __all__ = [
     "Affine",
@@ -76,6 +86,7 @@ __all__ = [
     "FlatFunction",
     "GradientError",
     "JacobianLipschitz",
+    "JacobianProducts",
     "Linear",
     "Linearization",
     "LipschitzBound",
@@ -97,9 +108,11 @@ __all__ = [
     "Softmax",
     "Standardize",
     "Sum",
+    "TangentKernelOperator",
     "build_module",
     "check_data",
     "evaluate_approx",
+    "extreme_eigenvalues_approx",
     "gate",
     "gauss_newton_ball",
     "gradient_norm_bound",
@@ -121,8 +134,19 @@ __all__ = [
     "state_kernel_ball",
     "state_lipschitz",
     "state_residual_norm_bound",
+    "state_symmetric_kernel",
     "step_length_bounds",
+    "symmetric_kernel",
     "tangent_kernel",
     "tangent_kernel_of",
     "value_shapes",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("TangentKernelOperator", "extreme_eigenvalues_approx"):
+        # On first use: SciPy's solvers take longer to load than everything else here.
+        from talweg.network import _kernel_operator
+
+        return getattr(_kernel_operator, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

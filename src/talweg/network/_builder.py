@@ -41,7 +41,6 @@ class Builder:
         whole: Whether the inputs are whole numbers, for an Embedding.
         nodes: What was read so far.
         notes: What was dropped.
-        users: Path of the last user of each weight, by name.
     """
 
     model: nn.Module
@@ -49,7 +48,6 @@ class Builder:
     whole: bool = False
     nodes: list[Node] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    users: dict[str, str] = field(default_factory=dict)
     _shapes: list[Shape] = field(default_factory=list)
     _settled: dict[tuple[int, Shape], int] = field(default_factory=dict)
     _first: Weight | None = None
@@ -144,7 +142,7 @@ class Builder:
             )
         for each in (weight, bias):
             if each is not None:
-                self._use(each, path)
+                self._require_one_dtype(each)
         W, b = weight.tensor, None if bias is None else bias.tensor
         operation: Operation = kind(  # type: ignore[assignment]
             weight=_stored(W),
@@ -158,7 +156,7 @@ class Builder:
         )
         return self.emit(operation, value)
 
-    def _use(self, weight: Weight, path: str) -> None:
+    def _require_one_dtype(self, weight: Weight) -> None:
         first = self._first = self._first or weight
         if first.tensor.dtype != weight.tensor.dtype:
             raise unsupported(
@@ -166,7 +164,6 @@ class Builder:
                 f"{first.tensor.dtype}",
                 "Convert the model to one dtype, for example model.double().",
             )
-        self.users[weight.name] = path
 
     def elementwise(
         self, function: str, value: Value, path: str, parameters: dict[str, float] | None = None
@@ -208,6 +205,7 @@ class Builder:
 
         Raises:
             UnsupportedModelError: It does not fit them.
+            InputError: It reads int64 inputs, and is no Embedding.
         """
         try:
             dims = output_shape(operation, [value.dims for value in values])
@@ -235,9 +233,10 @@ class Builder:
 
     def _refuse_whole(self, operation: Operation, index: int) -> None:
         if self.whole and index == 0 and not isinstance(operation, Embedding):
-            raise unsupported(
-                f"{place(operation.path)} computes with the inputs, which are int64",
-                "Only an Embedding may read them; pass numbers as X.float().",
+            raise InputError(
+                "X of talweg's reading must be floating where anything but an Embedding reads it; "
+                f"{place(operation.path)} computes with the inputs, which are torch.int64. Cast "
+                "them: X.to(torch.float32)."
             )
 
     def _settle(self, value: Value, path: str) -> int:

@@ -12,10 +12,11 @@ from torch import fx
 
 from talweg.network._builder import Builder
 from talweg.network._calls import COMPUTING, COMPUTING_METHODS, values_in
+from talweg.network._calls_layers import LAYERS
 from talweg.network._calls_layout import LAYOUT, LAYOUT_METHODS, OF_SHAPES, shapes_in
 from talweg.network._grammar import advice, place, unsupported
 
-FUNCTIONS = {**COMPUTING, **LAYOUT}
+FUNCTIONS = {**COMPUTING, **LAYERS, **LAYOUT}
 METHODS = {**COMPUTING_METHODS, **LAYOUT_METHODS}
 
 # Plain arithmetic on numbers that come from a width, as in ``x / math.sqrt(x.shape[1])``.

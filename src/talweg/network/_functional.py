@@ -28,6 +28,21 @@ class FlatFunction:
         ]
 
     @property
+    def network(self) -> Network:
+        """The network at its own weights."""
+        return self._network
+
+    @property
+    def inputs(self) -> Tensor:
+        """``(n, d)`` float64."""
+        return self._X
+
+    @property
+    def root(self) -> Tensor | None:
+        """``(n, 1)`` factors of the rows, or None."""
+        return self._root
+
+    @property
     def start(self) -> Tensor:
         """The stored parameters, ``(p,)`` float64."""
         return torch.cat([t.reshape(-1) for t in self._tensors])

@@ -28,8 +28,8 @@ from talweg.network.rules._norms import psd_norm_upper
 from talweg.network.rules._rule import flat
 from talweg.verified import spectral_norm_upper
 
-CHUNK_ENTRIES = 24_000_000
-"""Entries of the tangents held at once: 400 MB as balls."""
+CHUNK_ENTRIES = 32_000_000
+"""Entries of the tangents held at once: 500 MB as balls."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +88,10 @@ def graph_start(state: GraphState) -> GraphStart:
             if any(e > 0 and hit[e - 1] for e in state.network.nodes[c].inputs)
         )  # fmt: skip
     sizes = [max(1, v.value.mid[0].numel()) for v in state.visits]
-    per_sample = sum(sizes[a] for a in state.uses) * 2 * sum(sizes)
+    own = [sizes[a] for a in state.uses] or [1]
+    # With one output the tangents from one layer are held at a time, else those from all.
+    columns = max(own) if state.outputs.shape[1] == 1 else sum(own)
+    per_sample = columns * 2 * sum(sizes)
     step = max(1, CHUNK_ENTRIES // max(per_sample, 1))
     alpha = {
         t: state.shared_rule(t).cotangent_sizes(state.cotangents[t])

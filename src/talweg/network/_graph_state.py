@@ -15,6 +15,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from talweg._errors import UnsupportedModelError
 from talweg.enclosure import Ball, cat, gram, matmul, norm_upper
 from talweg.network._graph import Network, Parametric
 from talweg.network.rules import Rule, SharedRule, Visit, rules_of
@@ -83,6 +84,7 @@ class GraphState:
         for u, t in enumerate(self.uses):
             operation = self.network.nodes[t].operation
             assert isinstance(operation, Parametric)
+            _refuse_one_tensor_twice(operation)
             for slot in operation.slots():
                 if slot.trainable:
                     first = owner.setdefault(slot.name, u)
@@ -91,6 +93,16 @@ class GraphState:
         for u, t in enumerate(self.uses):
             found.setdefault(top(u), []).append(t)
         return tuple(tuple(group) for group in found.values())
+
+
+def _refuse_one_tensor_twice(operation: Parametric) -> None:
+    """A direction of a tensor that is weight and bias at once would count twice in its norm."""
+    if operation.weight_trainable and operation.weight_name == operation.bias_name:
+        raise UnsupportedModelError(
+            f"`network` of graph_state(): the layer at {operation.path!r} must have a weight and a "
+            f"bias of its own; got the parameter {operation.weight_name!r} as both. Give it two "
+            "parameters."
+        )
 
 
 def graph_state(network: Network, X: Tensor, multiplicity: Tensor | None = None) -> GraphState:

@@ -38,7 +38,7 @@ def random_state_kept() -> Iterator[RandomUse]:
     finally:
         torch_after = _torch_states()
         same_torch = all(map(torch.equal, torch_before, torch_after))
-        same_numpy = not numpy or repr(numpy.get_state(legacy=False)) == repr(numpy_before)
+        same_numpy = not numpy or _same_state(numpy.get_state(legacy=False), numpy_before)
         use.drew = not (same_torch and same_numpy and random.getstate() == python_before)
         random.setstate(python_before)
         if numpy:
@@ -48,9 +48,40 @@ def random_state_kept() -> Iterator[RandomUse]:
             torch.cuda.set_rng_state(state, device)
 
 
+@contextmanager
+def left_as_found(model: nn.Module) -> Iterator[RandomUse]:
+    """Put back the attributes of the modules and the random state, also after an error.
+
+    An activation that ``forward`` keeps as an attribute does not outlive the block; what it does
+    inside a list or dictionary of its own does.
+    """
+    before = [(module, dict(vars(module))) for module in model.modules()]
+    try:
+        with random_state_kept() as use:
+            yield use
+    finally:
+        for module, attributes in before:
+            values = vars(module)
+            same = values.keys() == attributes.keys()
+            if not same or any(values[name] is not attributes[name] for name in attributes):
+                values.clear()
+                values.update(attributes)
+
+
 def _cuda_in_use() -> bool:
     initialized: Any = torch.cuda.is_initialized
     return torch.cuda.is_available() and bool(initialized())
+
+
+def _same_state(first: Any, second: Any) -> bool:
+    """Whether two states of NumPy's generators, nested dictionaries, are equal."""
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(
+            _same_state(first[key], second[key]) for key in first
+        )
+    if hasattr(first, "tobytes"):
+        return bool(first.tobytes() == second.tobytes())
+    return bool(first == second)
 
 
 def _torch_states() -> list[Tensor]:

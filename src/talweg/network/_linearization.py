@@ -36,6 +36,8 @@ class Linearization:
         extended: ``extended[l]`` the extended input of stage l, ``(n, c_l)``; ``[0]`` unused.
         cotangent_h: ``dF/dh_l``, ``(n, k, d_l)``, scaled by the root; ``[0]`` unused.
         cotangent_z: ``dF/dz_l``, ``(n, k, d_l)``, scaled by the root; ``[0]`` unused.
+        network: What was evaluated.
+        counts: The multiplicities, ``(n,)``.
     """
 
     form: StageForm
@@ -47,6 +49,8 @@ class Linearization:
     extended: tuple[Ball, ...]
     cotangent_h: tuple[Ball, ...]
     cotangent_z: tuple[Ball, ...]
+    network: Network
+    counts: Tensor
 
     @property
     def depth(self) -> int:
@@ -104,7 +108,7 @@ def linearize(network: Network, X: Tensor, multiplicity: Tensor | None = None) -
     unused = identity[:, :, :0]
     return Linearization(
         form, root, tuple(z), tuple(h), tuple(first), tuple(second), tuple(extended),
-        (unused, *cotangent_h), (unused, *cotangent_z),
+        (unused, *cotangent_h), (unused, *cotangent_z), network, counts,
     )  # fmt: skip
 
 

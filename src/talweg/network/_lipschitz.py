@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from talweg._errors import InputError
-from talweg.enclosure import add_up, mul_up, sqrt_up, sub_up
+from talweg.enclosure import Ball, add_up, mul_up, sqrt_up, sub_up
 from talweg.network._linearization import Linearization
-from talweg.network._maxima import largest_of, nonnegative_norm_upper
+from talweg.network._maxima import largest_refined, nonnegative_norm_upper
 from talweg.network._weight_norms import (
     WeightNorms,
     curved_stages,
@@ -28,6 +28,9 @@ from talweg.network._weight_norms import (
     weight_norms,
 )
 from talweg.network._weighted_inputs import WeightedInputs
+
+MANY, SOME = 512, 64
+"""Hidden units that one call of a middling bound gets, and of a dearer one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,14 +62,22 @@ class JacobianLipschitz:
 
     Args:
         state: The linearization on the (merged) training rows.
+        rough: Whether products of norms replace the norms of products and hidden units are not
+            told apart: a looser bound at a fraction of the cost.
     """
 
-    def __init__(self, state: Linearization) -> None:
+    def __init__(self, state: Linearization, *, rough: bool = False) -> None:
         self._state = state
+        self._rough = rough
         self._trainable = trainable_stages(state)
-        self._norms: WeightNorms = weight_norms(state)
+        self._norms: WeightNorms = weight_norms(state, rough=rough)
         self._known: dict[float, float] = {}
         self._inputs = WeightedInputs(state)
+
+    @property
+    def is_rough(self) -> bool:
+        """Whether this is the looser bound."""
+        return self._rough
 
     def upper(self, radius: float) -> float:
         """``beta(R)``: ``|J(w) - J(w')|_op <= beta |w - w'|`` for all w, w' in B(w0, R).
@@ -109,8 +120,13 @@ class JacobianLipschitz:
         Args:
             radius: R >= 0, finite.
         """
-        on_ball = self._on_ball(_checked_radius(radius))
-        state = self._state
+        radius, state = _checked_radius(radius), self._state
+        if not any(
+            pointwise.can_be_nonideal
+            for pointwise in (state.form.entry, *(stage.pointwise for stage in state.form.stages))
+        ):
+            return None
+        on_ball = self._on_ball(radius)
         if not state.form.entry.is_ideal_on(state.z[0]):
             return state.form.entry.operations[0].path
         for s, stage in enumerate(state.form.stages, start=1):
@@ -137,9 +153,12 @@ class JacobianLipschitz:
             if radius == 0.0:
                 z_change = zero
                 first, curved = state.first[s], state.second[s]
+                d1, d2 = first.magnitude_upper(), curved.magnitude_upper()  # (n, d_s)
+            elif self._rough:
+                d1, d2 = self._derivatives_roughly(s, z_change)
             else:
                 _, first, curved = stage.pointwise.jet(state.z[s].inflate(z_change.reshape(-1, 1)))
-            d1, d2 = first.magnitude_upper(), curved.magnitude_upper()  # (n, d_s)
+                d1, d2 = first.magnitude_upper(), curved.magnitude_upper()
             extended.append(reach)
             zeta.append(z_change)
             slope.append(d1)
@@ -174,6 +193,19 @@ class JacobianLipschitz:
             radius, tuple(zeta), tuple(eta), tuple(extended), tuple(slope), tuple(slope_change),
             tuple(cotangent_z), tuple(curvature),
         )  # fmt: skip
+
+    def _derivatives_roughly(self, s: int, z_change: Tensor) -> tuple[Tensor, Tensor]:
+        """``|psi_s'| <= |psi_s'(z_0)| + sup |psi_s''| zeta``, ``|psi_s''|`` by its supremum."""
+        state = self._state
+        line = torch.zeros(1, dtype=torch.float64, device=z_change.device)
+        _, first, curved = state.form.stages[s - 1].pointwise.jet(
+            Ball(line, torch.full_like(line, math.inf))
+        )
+        steepest, bend = float(first.magnitude_upper()), float(curved.magnitude_upper())
+        at_start = state.first[s].magnitude_upper()
+        moved = mul_up(z_change, bend).reshape(-1, 1)
+        d1 = torch.fmin(add_up(at_start, moved), torch.full_like(at_start, steepest))
+        return d1, torch.full_like(at_start, bend)
 
     # Step 3: propagators from stage a.
 
@@ -272,19 +304,41 @@ class JacobianLipschitz:
         tau = mul_up(on_ball.curvature[a], on_ball.extended[a].reshape(-1, 1))  # (n, d_a)
         sigma = mul_up(on_ball.slope[a], on_ball.cotangent_z[b].reshape(-1, 1))
         inputs, changes = self._inputs, self._changes(a, on_ball)
-        overlapping = inputs.curvatures_upper(on_ball.curvature[a], a, changes)
+        curvature = on_ball.curvature[a]
+        bent = torch.fmin(
+            inputs.cheap_norms_upper(tau, a, changes),
+            inputs.cheap_curvatures_upper(curvature, a, changes),
+        )
+        norms = inputs.cheap_norms_upper(sigma, a, changes)
 
-        def combined(t: Tensor, s: Tensor) -> Tensor:
+        def combined(units: Tensor) -> Tensor:
+            t, s = bent[units], norms[units]
             root = sqrt_up(add_up(mul_up(t, t), mul_up(mul_up(s, s), 4.0)))
             return mul_up(add_up(t, root), 0.5)
 
-        def exact(units: Tensor) -> Tensor:
-            bent = torch.minimum(inputs.norms_upper(tau[:, units], a, changes), overlapping[units])
-            return combined(bent, inputs.norms_upper(sigma[:, units], a, changes))
+        def by_powers(units: Tensor) -> Tensor:
+            found = inputs.power_norms_upper(sigma[:, units], a, changes)
+            norms[units] = torch.fmin(norms[units], found)
+            return combined(units)
 
-        bent = torch.minimum(inputs.cheap_norms_upper(tau, a, changes), overlapping)
-        cheap = combined(bent, inputs.cheap_norms_upper(sigma, a, changes))
-        return largest_of(cheap, exact, inputs.at_once(a))
+        def by_overlaps(units: Tensor) -> Tensor:
+            found = inputs.curvatures_upper(curvature[:, units], a, changes)
+            bent[units] = torch.fmin(bent[units], found)
+            return combined(units)
+
+        def sharply(units: Tensor) -> Tensor:
+            found = inputs.norms_upper(sigma[:, units], a, changes)
+            norms[units] = torch.fmin(norms[units], found)
+            found = inputs.norms_upper(tau[:, units], a, changes)
+            bent[units] = torch.fmin(bent[units], found)
+            return combined(units)
+
+        cheap = combined(torch.arange(len(bent), device=bent.device))
+        if self._rough:
+            return float(cheap.amax())
+        return largest_refined(
+            cheap, [(by_powers, MANY), (by_overlaps, SOME), (sharply, inputs.at_once(a))]
+        )
 
     # Norms of weighted extended inputs.
 
@@ -300,24 +354,29 @@ class JacobianLipschitz:
 
     def _largest_unit_norm(self, weights: Tensor, a: int, on_ball: _OnBall) -> float:
         changes = self._changes(a, on_ball)
-        return largest_of(
-            self._inputs.cheap_norms_upper(weights, a, changes),
-            lambda units: self._inputs.norms_upper(weights[:, units], a, changes),
-            self._inputs.at_once(a),
-        )
+        inputs = self._inputs
+        cheap = inputs.cheap_norms_upper(weights, a, changes)
+        if self._rough:
+            return float(cheap.amax())
+        return largest_refined(cheap, [
+            (lambda units: inputs.power_norms_upper(weights[:, units], a, changes), MANY),
+            (lambda units: inputs.norms_upper(weights[:, units], a, changes), inputs.at_once(a)),
+        ])  # fmt: skip
 
     def _largest_unit_curvature(self, a: int, on_ball: _OnBall) -> float:
         """``max_j tau_j``."""
-        changes = self._changes(a, on_ball)
-        weights = mul_up(on_ball.curvature[a], on_ball.extended[a].reshape(-1, 1))
-        bent = self._inputs.curvatures_upper(on_ball.curvature[a], a, changes)
-        return largest_of(
-            torch.minimum(self._inputs.cheap_norms_upper(weights, a, changes), bent),
-            lambda units: torch.minimum(
-                self._inputs.norms_upper(weights[:, units], a, changes), bent[units]
-            ),
-            self._inputs.at_once(a),
+        changes, inputs, curvature = self._changes(a, on_ball), self._inputs, on_ball.curvature[a]
+        weights = mul_up(curvature, on_ball.extended[a].reshape(-1, 1))
+        cheap = torch.fmin(
+            inputs.cheap_norms_upper(weights, a, changes),
+            inputs.cheap_curvatures_upper(curvature, a, changes),
         )
+        if self._rough:
+            return float(cheap.amax())
+        return largest_refined(cheap, [
+            (lambda units: inputs.curvatures_upper(curvature[:, units], a, changes), MANY),
+            (lambda units: inputs.norms_upper(weights[:, units], a, changes), inputs.at_once(a)),
+        ])  # fmt: skip
 
 
 def jacobian_lipschitz_upper(state: Linearization, radius: float) -> float:

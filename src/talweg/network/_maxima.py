@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,29 +14,51 @@ SETTLED = 2.0**-23
 """Relative looseness at which a maximum is taken as found: that of the norms themselves."""
 
 
+Refinement = tuple[Callable[[Tensor], Tensor], int]
+"""Indices -> better upper bounds, and how many indices one call gets."""
+
+
 def largest_of(cheap: Tensor, exact: Callable[[Tensor], Tensor], at_once: int) -> float:
     """Upper bound of the maximum of m numbers, each with a cheap and a dear upper bound.
-
-    The dear bound is evaluated in the order of the cheap ones and stops when no cheap bound left
-    exceeds the maximum so far: what is skipped is below it.
 
     Args:
         cheap: ``(m,)``.
         exact: Indices -> better upper bounds.
         at_once: How many indices one call gets.
     """
-    order = torch.argsort(cheap, descending=True)
-    largest = 0.0
-    for start in range(0, len(order), at_once):
-        units = order[start : start + at_once]
-        rest = float(cheap[units[0]])
-        if rest <= largest * (1.0 + SETTLED):
-            return max(largest, rest)  # nothing left is above `rest`
-        best = torch.minimum(cheap[units], exact(units))
+    return largest_refined(cheap, [(exact, at_once)])
+
+
+def largest_refined(cheap: Tensor, refinements: Sequence[Refinement]) -> float:
+    """Upper bound of the maximum of m numbers, each with ever better and dearer upper bounds.
+
+    The number that may be largest is refined next, together with those behind it that have come as
+    far, until no bound left exceeds the maximum of the fully refined ones: what is skipped is
+    below it.
+
+    Args:
+        cheap: ``(m,)``.
+        refinements: From the cheapest to the dearest.
+    """
+    bounds = cheap.clone()
+    level = torch.zeros(len(bounds), dtype=torch.int64, device=bounds.device)
+    if bool(bounds.isnan().any()):
+        return math.inf
+    while True:
+        done = level == len(refinements)
+        largest = float(bounds[done].amax()) if bool(done.any()) else 0.0
+        order = torch.argsort(bounds, descending=True)
+        order = order[~done[order] & (bounds[order] > largest * (1.0 + SETTLED))]
+        if not len(order):
+            return max(largest, float(bounds.amax())) if len(bounds) else 0.0
+        stage = int(level[order[0]])
+        function, at_once = refinements[stage]
+        units = order[level[order] == stage][:at_once]
+        best = torch.minimum(bounds[units], function(units))
         if bool(best.isnan().any()):
             return math.inf
-        largest = max(largest, float(best.amax()))
-    return largest
+        bounds[units] = best
+        level[units] += 1
 
 
 def nonnegative_norm_upper(matrix: Tensor) -> float:

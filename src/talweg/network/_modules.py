@@ -245,7 +245,7 @@ def _bilinear(
 
 def _graph(builder: Builder, path: str, module: GraphModule, x: Value) -> Value:
     tensors = dict(module.named_parameters())
-    network = module.network
+    network = module.graph
     if x.dims != network.input_shape:
         raise unsupported(
             f"{place(path)} reads values of shape {network.input_shape}, and gets {x}",

@@ -28,7 +28,14 @@ class GraphModule(nn.Module):
                 with torch.inference_mode(False):
                     value = slot.tensor.detach().to(torch.float64, copy=True)
                     owner.register_parameter(leaf, nn.Parameter(value, slot.trainable))
-        self.network = dataclasses.replace(network, nodes=tuple(map(_hollow, network.nodes)))
+        self._talweg_network = dataclasses.replace(
+            network, nodes=tuple(map(_hollow, network.nodes))
+        )
+
+    @property
+    def graph(self) -> Network:
+        """The network with the shapes of its tensors alone."""
+        return self._talweg_network  # no name that a part of a model is likely to have
 
     def _owner(self, name: str) -> tuple[nn.Module, str]:
         """The module that holds a tensor of this name, made where it is missing, and its leaf."""
@@ -46,8 +53,8 @@ class GraphModule(nn.Module):
         """Outputs ``(n, k)``, or ``(n,)`` where the model returned these, of ``(n, *shape)``."""
         from talweg.network._evaluate import evaluated_with
 
-        y = evaluated_with(self.network, x, dict(self.named_parameters()))
-        return y.reshape(-1) if self.network.flat_output else y
+        y = evaluated_with(self._talweg_network, x, dict(self.named_parameters()))
+        return y.reshape(-1) if self._talweg_network.flat_output else y
 
 
 def _hollow(node: Node) -> Node:

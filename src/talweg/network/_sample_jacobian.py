@@ -123,14 +123,17 @@ class SampleFunction:
     def outputs(self, parameters: dict[str, Tensor], data: Tensor) -> Tensor:
         """All outputs, ``(n, k)``, as a function of the trainable parameters."""
         values = functional_call(self.model, {**parameters, **self.constants}, (data,))
-        if not isinstance(values, Tensor) or values.dim() == 0 or len(values) != len(data):
+        return self.checked(values, len(data)).reshape(len(data), -1)
+
+    def checked(self, values: object, samples: int) -> Tensor:
+        """What the module returned, if it is one tensor with a row per sample."""
+        if not isinstance(values, Tensor) or values.dim() == 0 or len(values) != samples:
             came = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise InputError(
                 f"model of {self.call}: one tensor with a row per sample is required; got {came} "
-                f"for "
-                f"{len(data)} samples; wrap the model so that it returns its outputs only"
+                f"for {samples} samples; wrap the model so that it returns its outputs only"
             )
-        return values.reshape(len(data), -1)
+        return values
 
     def jacobian(self, data: Tensor) -> Tensor:
         """``J`` of a chunk, ``(n, k, p)``."""
@@ -162,17 +165,14 @@ class SampleFunction:
 
 
 def kernel_by_sample_jacobians(
-    model: nn.Module,
+    function: SampleFunction,
     X: Tensor,
     X2: Tensor | None,
     *,
     reduction: Reduction,
-    dtype: torch.dtype | None,
     memory_budget: int,
 ) -> Tensor:
-    """The kernel of `tangent_kernel` for any module; arguments and result as there."""
-    function = SampleFunction(model, dtype, "tangent_kernel")
-    X = function.inputs(X, "X")
+    """The kernel of `tangent_kernel` for any module, with inputs that `function` has checked."""
     with torch.no_grad():
         k = function.outputs(function.parameters, X[:1]).shape[1]
         # Two chunks of rows at once, and the product's working copy.
@@ -187,9 +187,7 @@ def kernel_by_sample_jacobians(
         if X2 is None:
             kernel = _symmetric(function, chunks, joined)
         else:
-            kernel = _rectangular(
-                function, chunks, torch.split(function.inputs(X2, "X2"), size), joined
-            )
+            kernel = _rectangular(function, chunks, torch.split(X2, size), joined)
         if not joined:
             return kernel
         return kernel[:, 0, :, 0] / (k if reduction == "mean_trace" else 1)

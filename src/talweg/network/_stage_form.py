@@ -55,6 +55,14 @@ class Pointwise:
             first = outer[1] * first
         return value, first, second
 
+    @property
+    def can_be_nonideal(self) -> bool:
+        """Whether a module in it may compute something else than its ideal function."""
+        return any(
+            isinstance(op, Elementwise) and elementwise.can_be_nonideal(op)
+            for op in self.operations
+        )
+
     def is_ideal_on(self, z: Ball) -> bool:
         """Whether every module in it computes its ideal function on all of ``z``."""
         value = z

@@ -12,6 +12,7 @@ from typing import Protocol
 from torch import Tensor
 
 from talweg.enclosure import Ball
+from talweg.network._chain_lipschitz import ChainLipschitz, gains_from_graph
 from talweg.network._graph import Network
 from talweg.network._graph_lipschitz import GraphLipschitz
 from talweg.network._graph_state import (
@@ -20,6 +21,7 @@ from talweg.network._graph_state import (
     graph_residual_norm_bound,
     graph_state,
 )
+from talweg.network._kernel import symmetric_kernel
 from talweg.network._linearization import (
     Linearization,
     kernel_ball,
@@ -27,6 +29,7 @@ from talweg.network._linearization import (
     residual_norm_bound,
 )
 from talweg.network._lipschitz import JacobianLipschitz
+from talweg.verified import SymmetricBall
 
 NetworkState = Linearization | GraphState
 
@@ -64,6 +67,11 @@ def state_kernel_ball(state: NetworkState) -> Ball:
     return graph_kernel_ball(state) if isinstance(state, GraphState) else kernel_ball(state)
 
 
+def state_symmetric_kernel(state: NetworkState) -> Ball | SymmetricBall:
+    """The same for its spectrum: a chain's with one radius for each row, in one array."""
+    return graph_kernel_ball(state) if isinstance(state, GraphState) else symmetric_kernel(state)
+
+
 def state_residual_norm_bound(state: NetworkState, targets: Tensor) -> float:
     """Upper bound of ``|F(w0) - y|`` over the unmerged data.
 
@@ -76,6 +84,15 @@ def state_residual_norm_bound(state: NetworkState, targets: Tensor) -> float:
     return residual_norm_bound(state, targets)
 
 
-def state_lipschitz(state: NetworkState) -> LipschitzBound:
-    """The Lipschitz bound of the Jacobian."""
-    return GraphLipschitz(state) if isinstance(state, GraphState) else JacobianLipschitz(state)
+def state_lipschitz(state: NetworkState, *, rough: bool = False) -> LipschitzBound:
+    """The Lipschitz bound of the Jacobian.
+
+    Args:
+        state: The network at its stored weights.
+        rough: Whether a looser bound at a fraction of the cost will do, where there is one.
+    """
+    if isinstance(state, GraphState):
+        return GraphLipschitz(state)
+    if rough:
+        return JacobianLipschitz(state, rough=True)
+    return ChainLipschitz(state) if gains_from_graph(state) else JacobianLipschitz(state)

@@ -132,7 +132,7 @@ def mean(builder: Builder, value: Value, path: str, dim: object, keepdim: object
     dims = tuple(dim) if isinstance(dim, tuple | list) else (dim,)
     axes = tuple(sorted({feature_axis(value, each, path) for each in dims}))
     result = builder.emit(Mean(axes, path), value)
-    if keepdim is not True:
+    if not keepdim:
         return result
     return viewed(result, tuple(1 if t in axes else s for t, s in enumerate(value.dims)))
 

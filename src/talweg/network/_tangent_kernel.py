@@ -11,7 +11,9 @@ right of the diagonal are multiplied; ``G_L`` is the identity over outputs, so t
 no product; and the outputs are the slow index in memory, so that the second factor runs along
 contiguous rows.
 
-Any other module goes through per-sample Jacobians in chunks (`_sample_jacobian`).
+Any other module is recorded, and its layers take the cheapest exact route each
+(`_structured_kernel`); what cannot be recorded goes through per-sample Jacobians in chunks
+(`_sample_jacobian`).
 
 Everything here is floating point: no number of this file is a bound.
 """
@@ -19,25 +21,26 @@ Everything here is floating point: no number of this file is a bound.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
-from talweg._errors import InputError, ReadingError, UnsupportedModelError
+from talweg._errors import InputError, UnsupportedModelError
 from talweg.network._graph import Network
+from talweg.network._isolate import left_as_found, plain_autograd
+from talweg.network._kernel_sum import FullSum, TraceSum
+from talweg.network._recorded_calls import NotRecorded
 from talweg.network._sample_jacobian import (
     DEFAULT_MEMORY_BUDGET,
     Reduction,
+    SampleFunction,
     kernel_by_sample_jacobians,
 )
 from talweg.network._stages import Affine, Stage, Sweep, stages_of_network, stages_of_sequential
-
-# Rows of K multiplied at a time: fewer skip more of the lower triangle, more run faster. 256 to 512
-# is the flat part measured on 2 cores, in float32 and float64.
-_PANEL_ROWS = 256
+from talweg.network._structured_kernel import kernel_by_layers
 
 
 def tangent_kernel(
@@ -58,9 +61,13 @@ def tangent_kernel(
         mean_trace[i, j] = trace[i, j] / k               (what neural-tangents returns by default)
         diagonal[i, o]   = full[i, o, i, o]
 
-    Source: liu2020's kernel, evaluated layer by layer (B2) when the model is a chain of Linear and
-    elementwise layers, and by chunked per-sample Jacobians (torch.func) for every other module. The
-    module, its ``.grad``, ``.training`` and ``requires_grad`` and the random state are left alone.
+    Source: liu2020's kernel, evaluated layer by layer: directly (B2) when the model is a chain of
+    Linear and elementwise layers, and from one recorded forward and k backward passes for other
+    modules whose parameters are weights and biases of linear layers, convolutions, normalisations
+    and embeddings, or summands and factors. Modules that use a parameter otherwise, or whose
+    forward pass looks at values, take chunked per-sample Jacobians (torch.func): slower, same
+    result. The module, its ``.grad``, hooks, attributes, ``.training`` and ``requires_grad`` and
+    the random state are left as they were, also after an error.
 
     Args:
         model: Any module whose outputs for one sample depend on that sample only.
@@ -69,8 +76,9 @@ def tangent_kernel(
         reduction: Which of the four arrays to return.
         dtype: Floating dtype to compute in; by default that of the parameters. Parameters, buffers
             and inputs are converted to it, the module itself is not.
-        memory_budget: Bytes of Jacobian rows held at once by the fallback. It bounds no other
-            memory: the full result takes ``n k m k`` numbers.
+        memory_budget: Bytes for everything but the result (the full one takes ``n k m k``
+            numbers), as far as cutting samples and outputs into blocks can keep it. More blocks
+            mean more passes through the model.
 
     Returns:
         ``(n, k, m, k)``, ``(n, m)``, ``(n, m)`` or ``(n, k)``. The full kernel is a view whose
@@ -82,12 +90,44 @@ def tangent_kernel(
             (dropout or batch normalisation in training mode).
     """
     _check_call(reduction, dtype, X2, memory_budget)
-    stages = stages_of_sequential(model, X) or _stages_by_reading(model, X)
-    if stages is None:
-        return kernel_by_sample_jacobians(
-            model, X, X2, reduction=reduction, dtype=dtype, memory_budget=memory_budget
+    stages = stages_of_sequential(model, X)
+    if stages is not None and _bytes_of_stages(stages, X, X2, reduction) <= memory_budget:
+        return _kernel_of_stages(stages, X, X2, reduction, dtype)
+    return _kernel_of_module(model, X, X2, reduction, dtype, memory_budget)
+
+
+def _kernel_of_module(
+    model: nn.Module,
+    X: Tensor,
+    X2: Tensor | None,
+    reduction: Reduction,
+    dtype: torch.dtype | None,
+    memory_budget: int,
+) -> Tensor:
+    with left_as_found(model) as use, plain_autograd(), warnings.catch_warnings():
+        # vmap's remark that an operation has no batching rule: the result is the same.
+        warnings.filterwarnings("ignore", message="There is a performance drop")
+        function = SampleFunction(model, dtype, "tangent_kernel")
+        X = function.inputs(X, "X")
+        X2 = None if X2 is None else function.inputs(X2, "X2")
+        try:
+            kernel = kernel_by_layers(
+                function, X, X2, reduction=reduction, memory_budget=memory_budget
+            )
+        except torch.OutOfMemoryError:
+            raise
+        except (NotRecorded, RuntimeError, ValueError, NotImplementedError):
+            # Whatever stood in the way of the recording, the other route asks for less; an error
+            # of the module itself comes again there.
+            kernel = kernel_by_sample_jacobians(
+                function, X, X2, reduction=reduction, memory_budget=memory_budget
+            )
+    if use.drew:
+        raise InputError(
+            "model of tangent_kernel: the outputs must be a fixed function of one sample; the "
+            "forward pass draws random numbers; call model.eval() first, or take the draw out"
         )
-    return _kernel_of_stages(stages, X, X2, reduction, dtype)
+    return kernel
 
 
 def tangent_kernel_of(
@@ -154,15 +194,20 @@ def _check_call(
         )
 
 
-def _stages_by_reading(model: nn.Module, X: Tensor) -> tuple[Stage, ...] | None:
-    from talweg.network._read import read
-
-    if X.dim() != 2:
-        return None  # a chain reads rows; here samples have another shape
-    try:
-        return stages_of_network(read(model, X))
-    except (UnsupportedModelError, ReadingError, InputError):
-        return None  # not a smooth chain: the per-sample Jacobians ask nothing of the layers
+def _bytes_of_stages(
+    stages: tuple[Stage, ...], X: Tensor, X2: Tensor | None, reduction: Reduction
+) -> int:
+    """About what the chain's route takes beside its result."""
+    affine = [s for s in stages if isinstance(s, Affine)]
+    widths = [len(s.weight) for s in affine]
+    rows, columns = len(X), len(X if X2 is None else X2)
+    k = 1 if not widths else widths[-1]
+    cotangents = 2 * k * max(widths, default=1)  # a layer's, and those of the layer below
+    both = rows if X2 is None else rows + columns
+    numbers = both * (cotangents + 2 * sum(widths) + math.prod(X.shape[1:]))
+    if reduction != "diagonal":
+        numbers += 2 * rows * columns + (512 * columns * k if reduction == "full" else 0)
+    return numbers * (affine[0].weight.itemsize if affine else 8)
 
 
 def _kernel_of_stages(
@@ -218,103 +263,26 @@ def _factors(left: Sweep, right: Sweep | None) -> Iterator[tuple[Tensor, Tensor,
 def _full(left: Sweep, right: Sweep | None) -> Tensor:
     """``K`` as a view ``(n, k, m, k)`` of memory ordered ``(k, n, k, m)``."""
     n, k = left.values.shape
-    m = n if right is None else len(right.values)
-    panels = _panels(n, k, symmetric=right is None, on_cpu=left.values.device.type == "cpu")
-    kernel: Tensor | None = None
-    scratch = left.values.new_empty(0)
-    diagonals: list[Tensor] = []  # (k, n, m)
-    for gram, G, G2 in _factors(left, right):
-        if G.dim() == 2:
-            diagonals.append(G.T[:, :, None] * gram * G2.T[:, None, :])
-            continue
-        rows, columns = G.flatten(0, 1), G2.flatten(0, 1)  # (k n, d), (k m, d)
-        created = kernel is None
-        if kernel is None:
-            kernel = G.new_empty(k, n, k, m)
-            # One array for the products of all panels: fresh memory costs as much as a product.
-            scratch = G.new_empty(max(p.rows.stop - p.rows.start for p in panels) * k * m)
-        flat = kernel.view(k * n, k * m)
-        for panel in panels:
-            factor = gram[panel.samples, None, panel.first_sample :]
-            here = kernel[panel.outputs, panel.samples, panel.first_output :, panel.first_sample :]
-            first_column = panel.first_output * m + panel.first_sample
-            block, other = rows[panel.rows], columns[first_column:].T
-            if created:
-                torch.mm(block, other, out=flat[panel.rows, first_column:])
-                here.mul_(factor)
-            else:
-                product = scratch[: here.numel()].view(len(block), -1)
-                here.addcmul_(torch.mm(block, other, out=product).view(here.shape), factor)
-    if kernel is None:
-        kernel = left.values.new_zeros(k, n, k, m)
-    if diagonals:
-        # The last layer couples an output with itself only: add to the blocks o = q.
-        kernel.diagonal(dim1=0, dim2=2).add_(sum(diagonals[1:], diagonals[0]).permute(1, 2, 0))
-    if right is None:
-        _mirror_(kernel.view(k * n, k * n), panels)
-    return kernel.permute(1, 0, 3, 2)
-
-
-@dataclass(frozen=True)
-class _Panel:
-    """Rows ``(outputs, samples)`` of K, multiplied from column ``(first_output, first_sample)``."""
-
-    outputs: slice
-    samples: slice
-    rows: slice  # the same rows, flat
-    first_output: int
-    first_sample: int
-
-
-def _panels(n: int, k: int, *, symmetric: bool, on_cpu: bool) -> list[_Panel]:
-    """Panels of about `_PANEL_ROWS` rows: several outputs, or part of the samples of one."""
-    wanted = _PANEL_ROWS if on_cpu else 16 * _PANEL_ROWS
-    panels: list[_Panel] = []
-    if n < wanted:
-        step = max(1, wanted // n)
-        for o in range(0, k, step):
-            stop = min(o + step, k)
-            first = o if symmetric else 0
-            panels.append(_Panel(slice(o, stop), slice(0, n), slice(o * n, stop * n), first, 0))
-        return panels
-    step = math.ceil(n / (n // wanted))
-    for o in range(k):
-        for i in range(0, n, step):
-            stop = min(i + step, n)
-            rows = slice(o * n + i, o * n + stop)
-            # With one output the columns left of the panel's own rows can be skipped as well; with
-            # more they cannot, without breaking the columns into two products.
-            first_sample = i if symmetric and k == 1 else 0
-            first_output = o if symmetric else 0
-            panels.append(_Panel(slice(o, o + 1), slice(i, stop), rows, first_output, first_sample))
-    return panels
-
-
-def _mirror_(matrix: Tensor, panels: list[_Panel]) -> None:
-    """Copy the entries right of the diagonal to the left, in place."""
-    for panel in panels:
-        start, stop = panel.rows.start, panel.rows.stop
-        own = matrix[start:stop, start:stop]
-        # The mean of the two roundings: a product of a matrix with its transpose need not be
-        # symmetric.
-        torch.mul(own + own.T, 0.5, out=own)
-        matrix[stop:, start:stop] = matrix[start:stop, stop:].T
+    size = None if right is None else (k, len(right.values))
+    total = FullSum((k, n), size, left.values)
+    _add_layers(total, left, right)
+    return total.result().permute(1, 0, 3, 2)
 
 
 def _trace(left: Sweep, right: Sweep | None) -> Tensor:
     """``sum_o K[i, o, j, o]``, ``(n, m)``: per layer one product of inner length ``k d``."""
-    kernel: Tensor | None = None
+    m = None if right is None else len(right.values)
+    total = TraceSum(len(left.values), m, left.values)
+    _add_layers(total, left, right)
+    return total.result()
+
+
+def _add_layers(total: FullSum | TraceSum, left: Sweep, right: Sweep | None) -> None:
     for gram, G, G2 in _factors(left, right):
-        if G.dim() == 2:
-            product = G @ G2.T
-        else:
-            product = G[0] @ G2[0].T
-            for o in range(1, len(G)):
-                product.addmm_(G[o], G2[o].T)
-        kernel = product.mul_(gram) if kernel is None else kernel.addcmul_(product, gram)
-    if kernel is None:
-        raise RuntimeError("unreachable: _kernel_of_stages checked that a layer trains")
-    return (kernel + kernel.T).mul_(0.5) if right is None else kernel
+        if G.dim() == 3:
+            total.add_gram(G, G2, gram)
+        else:  # diagonal over the outputs
+            total.add_diagonal(G.T[:, :, None] * gram * G2.T[:, None, :])
 
 
 def _diagonal(sweep: Sweep) -> Tensor:

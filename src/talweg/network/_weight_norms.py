@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from talweg.enclosure import Ball, cat, mul_up, norm_upper, sqrt_up
+from talweg.enclosure import Ball, add_up, cat, mul_up, norm_upper, sqrt_up
 from talweg.network._linearization import Linearization
 from talweg.network.layers import linear
 from talweg.verified import spectral_norm_upper
@@ -51,8 +51,14 @@ class WeightNorms:
     nu0: dict[Pair, Tensor]
 
 
-def weight_norms(state: Linearization) -> WeightNorms:
-    """Everything in the Lipschitz bound that does not depend on the radius."""
+def weight_norms(state: Linearization, *, rough: bool = False) -> WeightNorms:
+    """Everything in the Lipschitz bound that does not depend on the radius.
+
+    Args:
+        state: The linearization.
+        rough: Whether ``|B_{c,a}|`` and ``nu_{a|b}`` are bounded by products of norms instead of
+            forming a matrix for each sample.
+    """
     depth = state.depth
     stages = range(1, depth + 1)
     none = state.z[0].mid.new_zeros(0)
@@ -60,9 +66,13 @@ def weight_norms(state: Linearization) -> WeightNorms:
     curvature = (
         none, *(mul_up(state.second[s].magnitude_upper(), columns[s]) for s in stages)
     )  # fmt: skip
-    b0, nu0 = _propagator_norms(state, curvature)
+    weight = (0.0, *(linear.weight_norm_upper(stage.linear) for stage in state.form.stages))
+    if rough:
+        b0, nu0 = _propagator_norms_roughly(state, curvature, weight)
+    else:
+        b0, nu0 = _propagator_norms(state, curvature)
     return WeightNorms(
-        weight=(0.0, *(linear.weight_norm_upper(stage.linear) for stage in state.form.stages)),
+        weight=weight,
         hidden=tuple(norm_upper(h.magnitude_upper(), 1) for h in state.h),
         cotangent_z=(none, *(spectral_norm_upper(state.cotangent_z[s]) for s in stages)),
         cotangent_h=(none, *(spectral_norm_upper(state.cotangent_h[s]) for s in stages)),
@@ -104,6 +114,33 @@ def _propagator_norms(
         {pair: torch.cat(chunks) for pair, chunks in b0.items()},
         {pair: torch.cat(chunks) for pair, chunks in nu0.items()},
     )
+
+
+def _propagator_norms_roughly(
+    state: Linearization, curvature: tuple[Tensor, ...], weight: tuple[float, ...]
+) -> tuple[dict[Pair, Tensor], dict[Pair, Tensor]]:
+    """``|B_{c,a}|`` as a product, ``nu_{a|b}^2 <= sum_c max_j s_cj |P_{c,a}|^2``."""
+    b0: dict[Pair, Tensor] = {}
+    nu0: dict[Pair, Tensor] = {}
+    steepest = [d.magnitude_upper().amax(1) if d.shape[1] else d.mid.sum(1) for d in state.first]
+    for a in trainable_stages(state):
+        p = torch.ones_like(steepest[a])  # |P_{c,a}|
+        sizes: dict[int, Tensor] = {}
+        for c in range(a, state.depth + 1):
+            if c > a:
+                p = mul_up(b0[c - 1, a], weight[c])
+            sizes[c] = p
+            if c == a or c < state.depth:
+                b0[c, a] = mul_up(steepest[c], p)
+        for b in trainable_stages(state):
+            curved = curved_stages(state, b) if b >= a else []
+            if not curved or (a == b and curved == [b]):
+                continue
+            total = torch.zeros_like(p)
+            for c in curved:
+                total = add_up(total, mul_up(curvature[c].amax(1), mul_up(sizes[c], sizes[c])))
+            nu0[a, b] = sqrt_up(total)
+    return b0, nu0
 
 
 def _one_chunk(

@@ -1,7 +1,7 @@
 """Norms of the extended inputs of a stage with weighted rows, unit by unit (theory B3).
 
 For weights w_j >= 0, one column for each hidden unit, ``|diag(w_j) H~|`` is needed for the unit
-where it is largest: a rough bound for all units at the cost of one product, a sharp one for few.
+where it is largest: a rough bound for all units, a better one for many, a sharp one for few.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from torch import Tensor
 from talweg.enclosure import (
     Ball,
     add_up,
+    div_up,
     gram,
-    matmul_upper,
     mul_up,
     norm_upper,
     sqrt_up,
-    sum_upper,
 )
 from talweg.network._linearization import Linearization
-from talweg.network._unit_curvature import overlaps_upper, unit_curvature_upper
+from talweg.network._unit_curvature import Overlaps, unit_curvature_upper
+from talweg.network._unit_norms import frobenius_upper, power_norms_upper
 from talweg.network._weight_norms import CHUNK_ENTRIES
 from talweg.verified import spectral_norm_upper
 
@@ -36,8 +36,8 @@ class WeightedInputs:
 
     def __init__(self, state: Linearization) -> None:
         self._state = state
-        self._squares: dict[int, Tensor] = {}
         self._grams: dict[int, Ball] = {}
+        self._known_overlaps: tuple[int, Tensor, Overlaps] | None = None
 
     def norms_upper(self, weights: Tensor, a: int, changes: Tensor) -> Tensor:
         """``|diag(weights[:, j]) H~_{a-1}|`` for every j.
@@ -64,28 +64,49 @@ class WeightedInputs:
         return add_up(norms, _moved(weights, changes))
 
     def cheap_norms_upper(self, weights: Tensor, a: int, changes: Tensor) -> Tensor:
-        """The same norms, less sharply, for all units at the cost of one product.
+        """The same norms, less sharply, for all units at next to no cost.
 
-        With A = diag(w) H~ and q = w^2: ``|A|^4 <= |A A^T|_F^2 = q^T S q``, S the entrywise square
-        of ``H~ H~^T``; close when one singular value dominates, as in data with a mean. All norms
-        are at most that of the largest weights; on large balls, where every unit may reach the
-        supremum of its curvature, that is the maximum itself and settles it at once.
+        By the Frobenius norm, and by that of the largest weights; on large balls, where every unit
+        may reach the supremum of its curvature, that is the maximum itself and settles it at once.
 
         Args:
             weights: ``(n, m)``, >= 0.
             a: The stage that reads the inputs.
             changes: ``(n,)``.
         """
-        if a not in self._squares:
-            overlap = self._gram(a).magnitude_upper()  # (n, n)
-            self._squares[a] = mul_up(overlap, overlap)
-        q = mul_up(weights, weights)  # (n, m)
-        fourth = sum_upper(mul_up(q, matmul_upper(self._squares[a], q)), 0)  # (m,)
-        cheap = add_up(sqrt_up(sqrt_up(fourth)), _moved(weights, changes))
-        return torch.minimum(cheap, self.norms_upper(weights.amax(1, keepdim=True), a, changes))
+        moved = _moved(weights, changes)
+        cheap = add_up(frobenius_upper(self._state.extended[a], weights), moved)
+        return torch.fmin(cheap, self.norms_upper(weights.amax(1, keepdim=True), a, changes))
+
+    def power_norms_upper(self, weights: Tensor, a: int, changes: Tensor) -> Tensor:
+        """The same norms, rather sharply, for many units at once.
+
+        Args:
+            weights: ``(n, m)``, >= 0.
+            a: The stage that reads the inputs.
+            changes: ``(n,)``.
+        """
+        if not bool(weights.isfinite().all()):
+            return torch.full_like(weights[0], math.inf)
+        norms = power_norms_upper(self._state.extended[a], weights)
+        return add_up(norms, _moved(weights, changes)).nan_to_num(nan=math.inf, posinf=math.inf)
+
+    def cheap_curvatures_upper(self, curvature: Tensor, a: int, changes: Tensor) -> Tensor:
+        """As `curvatures_upper`, through the largest curvatures of all units: one column.
+
+        ``s_ij <= r_j max_j s_ij`` with ``r_j`` the largest of these ratios, and tau is monotone.
+
+        Args:
+            curvature: s ``(n, m)``, >= 0.
+            a: The stage.
+            changes: ``(n,)``.
+        """
+        largest = curvature.amax(1, keepdim=True)
+        ratio = torch.where(largest > 0.0, div_up(curvature, largest), 0.0).amax(0)
+        return mul_up(ratio, self.curvatures_upper(largest, a, changes))
 
     def curvatures_upper(self, curvature: Tensor, a: int, changes: Tensor) -> Tensor:
-        """tau_j through the overlaps of the inputs, for all units of stage a.
+        """tau_j through the overlaps of the inputs, for the units whose curvatures are given.
 
         Args:
             curvature: s ``(n, m)``, >= 0.
@@ -94,9 +115,7 @@ class WeightedInputs:
         """
         if not bool(curvature.isfinite().all()):
             return torch.full_like(curvature[0], math.inf)
-        norms = norm_upper(self._state.extended[a].magnitude_upper(), 1)
-        overlaps = overlaps_upper(self._gram(a).magnitude_upper(), norms, changes)
-        return unit_curvature_upper(curvature, overlaps)
+        return unit_curvature_upper(curvature, self._overlaps(a, changes))
 
     def at_once(self, a: int) -> int:
         """How many units the sharp bound takes in one call."""
@@ -104,6 +123,14 @@ class WeightedInputs:
         if c > 2 * n:
             return max(1, min(32, CHUNK_ENTRIES // max(n * n, 1)))
         return max(1, min(4, CHUNK_ENTRIES // max(n * c, 1)))
+
+    def _overlaps(self, a: int, changes: Tensor) -> Overlaps:
+        """Theta of stage a on the ball; the last one is kept."""
+        known = self._known_overlaps
+        if known is None or known[0] != a or not torch.equal(known[1], changes):
+            known = (a, changes, Overlaps(self._state.extended[a], changes))
+            self._known_overlaps = known
+        return known[2]
 
     def _gram(self, a: int) -> Ball:
         """``H~_{a-1} H~_{a-1}^T`` at the stored weights, ball ``(n, n)``."""

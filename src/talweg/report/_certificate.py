@@ -71,7 +71,7 @@ def certificate_report(
         body: The JSON object of a `.talweg` file, as parsed.
         file: Its path, for the command that checks it again.
         check: Answer of the checker in this call: "verdict" ("valid", "invalid", "incomplete", or
-            None where it did not run), "reason", "claim", "seconds".
+            None where it did not run), "reason", "claim", "grade", "seconds".
         measured: What was computed in floating point from the stored model, as far as it was:
             "eigenvalues" of the kernel, "layers" (pairs of name and share of the Lipschitz bound),
             "losses" (pairs of step and loss above the infimum), "left_out" (sentences).
@@ -153,10 +153,13 @@ class Verdict:
         seconds = number(self.check.get("seconds"))
         took = "" if seconds is None else f" It took {seconds:.2f} s."
         reason = clean(str(self.check.get("reason") or ""))
+        # What the check itself assumes stands in its reason.
+        graded = f" In its words: {reason}." if self.check.get("grade") == "float64" else ""
         if self.proved:
             return (
                 "talweg-check, which shares no code with talweg, read this file in a process of "
                 f"its own while this page was made and confirmed every number of the claim.{took}"
+                f"{graded}"
             )
         if self.verdict in ("invalid", "incomplete"):
             return f"talweg-check: {self.verdict}{': ' + reason if reason else ''}.{took}"

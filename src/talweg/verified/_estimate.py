@@ -46,6 +46,44 @@ def largest_ritz_approx(
             return math.nan, math.inf
         # Halved before the sum: inverses of tiny eigenvalues are near overflow.
         return _largest_eigenvalue_approx(0.5 * image + 0.5 * image.mT), 1e-12
+    value, error, _, _ = _krylov(apply, n, device, width, steps, tolerance)
+    return value, error
+
+
+def top_ritz_approx(
+    apply: Callable[[Tensor], Tensor], n: int, device: torch.device, count: int, tolerance: float
+) -> tuple[float, float, Tensor, Tensor]:
+    """As `largest_ritz_approx`, with the leading Ritz values and vectors of the same space.
+
+    Args:
+        apply: X (n, b) -> A X.
+        n: order of A, above DENSE_ORDER.
+        device: where the vectors live.
+        count: most Ritz pairs.
+        tolerance: relative change of the largest value at which to stop.
+
+    Returns:
+        The estimate, a guess of its relative error, vectors (n, m) and values (m,), m <= count,
+        values falling; m = 0 where nothing was found.
+    """
+    value, error, basis, projected = _krylov(apply, n, device, 8, 40, tolerance)
+    none = basis[:, :0], torch.zeros(0, dtype=torch.float64, device=device)
+    if math.isnan(value):
+        return value, error, *none
+    try:
+        values, mixing = torch.linalg.eigh(projected)
+    except RuntimeError:
+        return value, error, *none
+    order = range(len(values) - 1, max(len(values) - 1 - count, -1), -1)
+    kept = torch.tensor(list(order))
+    return value, error, basis @ mixing[:, kept].to(device), values[kept].to(device)
+
+
+def _krylov(
+    apply: Callable[[Tensor], Tensor], n: int, device: torch.device, width: int, steps: int,
+    tolerance: float,
+) -> tuple[float, float, Tensor, Tensor]:  # fmt: skip
+    """Estimate, relative error, the basis (n, b) and the projected operator (b, b)."""
     generator = torch.Generator().manual_seed(20220329)
     block = torch.randn(n, width, generator=generator, dtype=torch.float64).to(device)
     block, _ = torch.linalg.qr(block)
@@ -57,10 +95,10 @@ def largest_ritz_approx(
         coefficients = basis.mT @ image  # the new columns of the projected operator
         projected = _bordered(projected, coefficients.cpu())
         if not bool(projected.isfinite().all()):
-            return math.nan, math.inf
+            return math.nan, math.inf, basis, projected
         latest = _largest_eigenvalue_approx(projected)
         if math.isnan(latest):
-            return math.nan, math.inf
+            return math.nan, math.inf, basis, projected
         if not math.isnan(value):
             change = abs(latest - value) / max(abs(latest), 1e-300)
         value = latest
@@ -71,7 +109,7 @@ def largest_ritz_approx(
         # is orthogonal to the basis only after a second pass.
         block, _ = torch.linalg.qr(torch.addmm(block, basis, basis.mT @ block, alpha=-1.0))
         basis = torch.cat([basis, block], 1)
-    return value, 4.0 * change
+    return value, 4.0 * change, basis[:, : len(projected)], projected
 
 
 def _largest_eigenvalue_approx(symmetric: Tensor) -> float:

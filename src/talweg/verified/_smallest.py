@@ -19,9 +19,11 @@ import torch
 from torch import Tensor
 
 from talweg.enclosure import Ball, add_up, sub_down
+from talweg.verified._cholesky import factor_in
 from talweg.verified._defect import factor_defect_rows
 from talweg.verified._estimate import DENSE_ORDER, largest_ritz_approx
 from talweg.verified._symmetric import (
+    SymmetricBall,
     SymmetricMatrix,
     gershgorin_lower,
     power_scaled,
@@ -34,14 +36,17 @@ MARGINS = (2e-4, 3e-3, 5e-2, 0.5)
 SHARP_MARGIN = 1e-9  # tried first where the estimate is exact to rounding and an attempt is cheap
 
 
-def smallest_eigenvalue_lower(g: Ball | Tensor, *, guess: float | None = None) -> float:
+def smallest_eigenvalue_lower(
+    g: Ball | SymmetricBall | Tensor, *, guess: float | None = None
+) -> float:
     """A number that is certainly <= lambda_min(S) for every symmetric matrix S in the ball.
 
     Within about 3e-4 relative of lambda_min plus gamma_{256 + n/256} trace(G) plus the radius'
     row sums: at n = 5000 about 6e-4 relative for the condition number 1e8.
 
     Args:
-        g: (n, n) ball with an exactly symmetric midpoint, or an exactly symmetric tensor.
+        g: (n, n) ball with an exactly symmetric midpoint, the same with one radius for each row,
+            or an exactly symmetric tensor.
         guess: an estimate of lambda_min from any source; it saves one factorisation and the
             inverse iteration when it is within 0.1 % above or a little below. Untrusted.
 
@@ -63,26 +68,27 @@ def smallest_eigenvalue_lower(g: Ball | Tensor, *, guess: float | None = None) -
 
 def _searched(matrix: SymmetricMatrix, floor: float, guess: float | None) -> float:
     """The best bound over a short list of shifts, each an attempt that may fail (-inf)."""
+    buffer = torch.empty_like(matrix.mid, memory_format=torch.contiguous_format)
     if guess is not None and math.isfinite(guess):
         hint = power_scaled(guess, -matrix.exponent)
-        bound = _attempt(matrix, hint - MARGINS[0] * abs(hint))
+        bound = _attempt(matrix, hint - MARGINS[0] * abs(hint), buffer)
         if bound > -math.inf:
             return bound
-    estimate, uncertainty = _estimated(matrix, floor)
+    estimate, uncertainty = _estimated(matrix, floor, buffer)
     if not math.isfinite(estimate):
         return -math.inf
     sharp = (SHARP_MARGIN,) if matrix.n <= DENSE_ORDER else ()
     for margin in (*sharp, *MARGINS):
-        bound = _attempt(matrix, estimate - max(margin * abs(estimate), uncertainty))
+        bound = _attempt(matrix, estimate - max(margin * abs(estimate), uncertainty), buffer)
         if bound > -math.inf:
             return bound
         uncertainty *= 8.0
     return -math.inf
 
 
-def _attempt(matrix: SymmetricMatrix, shift: float) -> float:
+def _attempt(matrix: SymmetricMatrix, shift: float, buffer: Tensor) -> float:
     """shift - |E|_inf rounded down, with L the factor of G - shift I; -inf if there is none."""
-    factor = _factor(matrix.mid, shift)
+    factor = factor_in(buffer, matrix.mid, shift)
     if factor is None:
         return -math.inf
     rows = add_up(factor_defect_rows(matrix.mid, factor, -shift, 1.0), matrix.radius_rows)
@@ -90,15 +96,7 @@ def _attempt(matrix: SymmetricMatrix, shift: float) -> float:
     return sub_down(shift, defect) if defect < math.inf else -math.inf
 
 
-def _factor(mid: Tensor, shift: float) -> Tensor | None:
-    """The library's Cholesky factor of mid - shift I (untrusted), or None."""
-    shifted = mid.clone()
-    shifted.diagonal().sub_(shift)
-    factor, info = torch.linalg.cholesky_ex(shifted)
-    return None if int(info) else factor
-
-
-def _estimated(matrix: SymmetricMatrix, floor: float) -> tuple[float, float]:
+def _estimated(matrix: SymmetricMatrix, floor: float, buffer: Tensor) -> tuple[float, float]:
     """An estimate of lambda_min(G) and of its error; (nan, inf) if no factor was found.
 
     Inverse iteration runs on G + t I, t = 0 if G has a Cholesky factor, else growing from the
@@ -110,7 +108,7 @@ def _estimated(matrix: SymmetricMatrix, floor: float) -> tuple[float, float]:
     lowest = max(-floor, 0.0) * (1.0 + 1e-10) + level
     shifts = [0.0, *(level * 10.0**k for k in range(0, 18, 3) if level * 10.0**k < lowest), lowest]
     for shift in shifts:
-        factor = _factor(matrix.mid, -shift)
+        factor = factor_in(buffer, matrix.mid, -shift)
         if factor is not None:
             break
     else:

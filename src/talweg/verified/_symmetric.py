@@ -15,6 +15,45 @@ from talweg.enclosure._ball import is_zero
 STRIP = 512  # rows looked at together, so that no n x n temporary is made
 
 
+@dataclass(frozen=True, eq=False)
+class SymmetricBall:
+    """All symmetric matrices mid + E with sum_j |E_ij| <= radius_rows[i]: one radius for each row.
+
+    What the spectrum of a large matrix needs of its radius, without a second n x n array.
+
+    Args:
+        mid: (n, n) float64, finite, exactly symmetric.
+        radius_rows: (n,) float64, >= 0; inf means that nothing is known.
+
+    Raises:
+        InputError: shapes or dtypes differ from that, a midpoint that is not finite and symmetric,
+            a radius that is negative or NaN.
+    """
+
+    mid: Tensor
+    radius_rows: Tensor
+
+    def __post_init__(self) -> None:
+        mid, rows = self.mid, self.radius_rows
+        square = mid.ndim == 2 and mid.shape[0] == mid.shape[1] and rows.shape == mid.shape[:1]
+        if not square or mid.dtype != torch.float64 or rows.dtype != torch.float64:
+            raise InputError(
+                "`mid` and `radius_rows` of SymmetricBall(mid, radius_rows) must be float64 (n, n) "
+                f"and (n,); got {mid.dtype} {tuple(mid.shape)} and {rows.dtype} "
+                f"{tuple(rows.shape)}. Pass one radius for each row."
+            )
+        if not bool((rows >= 0.0).all()):
+            raise InputError(
+                "`radius_rows` of SymmetricBall(mid, radius_rows) must be >= 0 and not NaN; got a "
+                f"minimum of {float(rows.amin())}. Check where it came from."
+            )
+        if not (_is_symmetric(mid) and (not len(mid) or math.isfinite(_largest_entry(mid)))):
+            raise InputError(
+                "`mid` of SymmetricBall(mid, radius_rows) must be finite and exactly symmetric; "
+                f"got one that is not (shape {tuple(mid.shape)}). Mirror one triangle."
+            )
+
+
 @dataclass(frozen=True)
 class SymmetricMatrix:
     """2^-exponent times a symmetric ball matrix.
@@ -38,7 +77,7 @@ class SymmetricMatrix:
         return self.mid.shape[0]
 
 
-def read_symmetric(g: Ball | Tensor, call: str) -> SymmetricMatrix:
+def read_symmetric(g: Ball | SymmetricBall | Tensor, call: str) -> SymmetricMatrix:
     """The scaled matrix, after checking its shape and the symmetry of its midpoint.
 
     Scaling by a power of two is exact except for entries that become subnormal; each of those
@@ -48,6 +87,26 @@ def read_symmetric(g: Ball | Tensor, call: str) -> SymmetricMatrix:
     Raises:
         InputError: not square, not 2-D, or the midpoint is not exactly symmetric.
     """
+    mid, rows = (
+        (g.mid, g.radius_rows) if isinstance(g, SymmetricBall) else _checked_midpoint(g, call)
+    )
+    n = mid.shape[0]
+    largest = _largest_entry(mid) if n else 0.0
+    if largest == 0.0 or 2.0**-300 <= largest <= 2.0**300:
+        return SymmetricMatrix(mid, rows, 0)
+    exponent = math.frexp(largest)[1]
+    scaled = mid
+    remaining = -exponent
+    while remaining:  # at most three exact or subnormal steps
+        step = max(-900, min(900, remaining))
+        scaled, remaining = scaled * 2.0**step, remaining - step
+        rows = mul_up(rows, 2.0**step)
+    rows = add_up(rows, 4.0 * n * 2.0**-1074)
+    return SymmetricMatrix(scaled, rows, exponent)
+
+
+def _checked_midpoint(g: Ball | Tensor, call: str) -> tuple[Tensor, Tensor]:
+    """Midpoint and row sums of the radius."""
     ball = g if isinstance(g, Ball) else Ball.exact(g)
     mid, rad = ball.mid, ball.rad
     if mid.ndim != 2 or mid.shape[0] != mid.shape[1]:
@@ -61,24 +120,15 @@ def read_symmetric(g: Ball | Tensor, call: str) -> SymmetricMatrix:
             f"(shape {tuple(mid.shape)}). Use Ball.symmetrized(), which widens the radius "
             "accordingly."
         )
-    n = mid.shape[0]
-    rows = (
-        torch.zeros(n, dtype=torch.float64, device=mid.device)
-        if is_zero(rad)
-        else sum_nonnegative_upper(rad, 1)
-    )
-    largest = float(torch.maximum(mid.amax(), -mid.amin())) if n else 0.0
-    if largest == 0.0 or 2.0**-300 <= largest <= 2.0**300:
-        return SymmetricMatrix(mid, rows, 0)
-    exponent = math.frexp(largest)[1]
-    scaled = mid
-    remaining = -exponent
-    while remaining:  # at most three exact or subnormal steps
-        step = max(-900, min(900, remaining))
-        scaled, remaining = scaled * 2.0**step, remaining - step
-        rows = mul_up(rows, 2.0**step)
-    rows = add_up(rows, 4.0 * n * 2.0**-1074)
-    return SymmetricMatrix(scaled, rows, exponent)
+    if is_zero(rad):
+        return mid, torch.zeros(mid.shape[0], dtype=torch.float64, device=mid.device)
+    return mid, sum_nonnegative_upper(rad, 1)
+
+
+def _largest_entry(mid: Tensor) -> float:
+    """max |G_ij|; NaN or inf where an entry is."""
+    low, high = torch.aminmax(mid)
+    return float(torch.maximum(high, -low))
 
 
 def _is_symmetric(mid: Tensor) -> bool:

@@ -205,7 +205,9 @@ def _weighted_inputs(rng: Rng) -> Tally:
     routines = {
         "norms_upper": subject.norms_upper,
         "cheap_norms_upper": subject.cheap_norms_upper,
+        "power_norms_upper": subject.power_norms_upper,
         "curvatures_upper": subject.curvatures_upper,
+        "cheap_curvatures_upper": subject.cheap_curvatures_upper,
     }
     found = {
         name: routine(torch.from_numpy(weights), 1, torch.from_numpy(changes)).tolist()
@@ -224,7 +226,7 @@ def _weighted_inputs(rng: Rng) -> Tally:
                 bound = bounds[j]
                 right = (
                     squared_norm_is_at_most(bound, bent)
-                    if name == "curvatures_upper"
+                    if name.endswith("curvatures_upper")
                     else norm_is_at_most(bound, scaled)
                 )
 
@@ -254,7 +256,7 @@ def maxima_batch(seed: int) -> Tally:
 
 
 def weighted_inputs_batch(seed: int) -> Tally:
-    """The three bounds of `WeightedInputs` on arbitrary balls of inputs."""
+    """The bounds of `WeightedInputs` on arbitrary balls of inputs."""
     return asked(seed, 54, 30, _weighted_inputs, "WeightedInputs")
 
 
@@ -274,7 +276,7 @@ SHARDS = (
     Shard("containment/network.maxima", ("talweg.network._maxima",), 100_000, maxima_batch),
     Shard(
         "containment/network.WeightedInputs",
-        ("talweg.network._weighted_inputs",),
+        ("talweg.network._weighted_inputs", "talweg.network._unit_norms"),
         100_000,
         weighted_inputs_batch,
     ),

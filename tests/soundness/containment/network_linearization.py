@@ -30,6 +30,7 @@ from talweg.network import (
     kernel_ball,
     linearize,
     residual_ball,
+    symmetric_kernel,
 )
 
 Rows = Sequence[arb]
@@ -175,6 +176,25 @@ def _kernel(case: Drawn, _: Rng) -> Tally:
     return enclosed("kernel_ball", [("K", found)], answers, case.line)
 
 
+def _kernel_by_rows(case: Drawn, _: Rng) -> Tally:
+    """The row sums of ``|K - mid|`` against the radii."""
+    found = symmetric_kernel(linearize(case.network, case.inputs, case.multiplicity))
+    mid = [[arb(x) for x in row] for row in found.mid.tolist()]
+    sums = Ball(torch.zeros_like(found.radius_rows), found.radius_rows)
+
+    def answers() -> list[Rows]:
+        jacobian = scaled_jacobian(case)
+        rows = (jacobian * jacobian.transpose()).tolist()
+        return [
+            [
+                sum((abs(x - m) for x, m in zip(a, b, strict=True)), arb(0))
+                for a, b in zip(rows, mid, strict=True)
+            ]
+        ]
+
+    return enclosed("symmetric_kernel", [("rows", sums)], answers, case.line)
+
+
 def _jacobian(case: Drawn, _: Rng) -> Tally:
     found = jacobian_ball(linearize(case.network, case.inputs, case.multiplicity))
     order = columns_by_unit(case)
@@ -254,6 +274,11 @@ def kernel_batch(seed: int) -> Tally:
     return _over_chains(seed, 12, 15, _kernel)
 
 
+def kernel_by_rows_batch(seed: int) -> Tally:
+    """Kernels of random chains, one radius for each row."""
+    return _over_chains(seed, 15, 60, _kernel_by_rows)
+
+
 def jacobian_batch(seed: int) -> Tally:
     """Jacobians of random chains."""
     return _over_chains(seed, 13, 12, _jacobian)
@@ -269,6 +294,12 @@ _CHAIN = ("talweg.network._linearization",)
 SHARDS = (
     Shard("containment/network.linearize", _CHAIN, 200_000, linearize_batch),
     Shard("containment/network.kernel_ball", _CHAIN, 100_000, kernel_batch),
+    Shard(
+        "containment/network.symmetric_kernel",
+        ("talweg.network._kernel",),
+        50_000,
+        kernel_by_rows_batch,
+    ),
     Shard(
         "containment/network.jacobian_ball",
         ("talweg.network._gauss_newton",),

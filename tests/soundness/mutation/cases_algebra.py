@@ -437,6 +437,8 @@ def norms_without_factors(checker: Checker) -> None:
         with precision():
             between(arb(2**22), module._whole_norm_upper(whole), arb(2**24), "no factor")
             between(arb(2**21), module._whole_norm_upper(whole[:, :1]), arb(2**24), "no factor")
+            uneven = np.array([[2, 2, 0], [2, 2, 0], [0, 0, 1]], dtype=np.int64) << 19
+            between(arb(2**21), module._whole_norm_upper(uneven), arb(2**24), "uneven rows")
     finally:
         module._cholesky, np.linalg.eigvalsh = kept, eigvalsh
     with precision():

@@ -35,16 +35,42 @@ def sentences_bind(checker: Checker) -> None:
 @case
 def the_size_is_limited(checker: Checker) -> None:
     """Residual entries after merging: three rows of two outputs."""
-    limit = checker.check.ENTRIES_LIMIT
-    demand(limit == 10_000, "as the README says")
+    limits = checker.grades.ARB_LIMIT, checker.grades.FLOAT64_LIMIT
+    demand(limits == (10_000, 40_000), "as the guide says")
     try:
-        checker.check.ENTRIES_LIMIT = 6
+        checker.grades.ARB_LIMIT = 6
         judge(checker, PATHS["wide"], "valid", CONFIRMED, exact=True)
-        checker.check.ENTRIES_LIMIT = 5
-        words = "this checker takes at most 5 residual entries"
+        checker.grades.ARB_LIMIT = checker.grades.FLOAT64_LIMIT = 5
+        words = "the grade float64 of this checker takes at most 5 residual entries"
         judge(checker, PATHS["wide"], "incomplete", words, exact=True)
+        checker.grades.ARB_LIMIT, checker.grades.FLOAT64_LIMIT = 5, 6
+        for asked, verdict, grade in (("auto", "valid", "float64"), ("arb", "incomplete", "arb"),
+                                      ("float64", "valid", "float64")):  # fmt: skip
+            found = checker.check.check(PATHS["wide"], None, asked)
+            demand((found.verdict, found.grade) == (verdict, grade), found)
+            demand(("float64-verified" in found.reason) == (verdict == "valid"), found)
+        checker.grades.ARB_LIMIT, checker.grades.FLOAT64_LIMIT = 6, 5
+        found = checker.check.check(PATHS["wide"], None, "float64")
+        words = "the grade float64 of this checker takes at most 5 residual entries"
+        demand((found.verdict, found.reason) == ("incomplete", words), found)
+        demand(found.grade == "float64", found)
     finally:
-        checker.check.ENTRIES_LIMIT = limit
+        checker.grades.ARB_LIMIT, checker.grades.FLOAT64_LIMIT = limits
+
+
+@case
+def the_grade_is_named(checker: Checker) -> None:
+    """Also where a check ends early, once the size of the problem was known."""
+    for name, grade in (("plain", "arb"), ("nonsense", None), ("lie", None)):
+        if name in PATHS:
+            demand(checker.check.check(PATHS[name]).grade == grade, name)
+    demand(checker.check.check(PATHS["T9 two doubts"]).grade == "arb", "a doubt")
+    found = checker.check.check(PATHS["plain"], None, "float64")
+    demand(found.grade == "float64" and found.verdict == "valid", found)
+    words = ("every claim is confirmed, float64-verified: linear algebra in binary64 with rounding "
+             "bounds, assuming IEEE 754 binary64 rounding to nearest and products that are sums of "
+             "products in some order")  # fmt: skip
+    demand(found.reason == words, found.reason)
 
 
 @case

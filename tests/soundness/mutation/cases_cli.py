@@ -100,7 +100,8 @@ def one_object(checker: Checker) -> None:
         found, out, err = call(checker, _paths[name], "--json")
         record = json.loads(out)
         demand((found, err, out.count("\n")) == (code, "", 1), out)
-        demand(sorted(record) == ["claim", "reason", "seconds", "verdict"], out)
+        demand(sorted(record) == ["claim", "grade", "reason", "seconds", "verdict"], out)
+        demand(record["grade"] == (None if code else "arb"), out)
         known = checker.check.check(_paths[name])
         demand((record["verdict"], record["reason"], record["claim"])
                == (verdict, known.reason, known.claim), out)  # fmt: skip
@@ -132,8 +133,9 @@ def data_kept_elsewhere(checker: Checker) -> None:
     demand(code == 1 and "the targets do not have the stated sha256" in out, out)
     code, out, _ = call(checker, *given("plain bare", "wide", "plain y"))
     demand(code == 1 and "the inputs do not have the stated sha256" in out, out)
-    code, out, _ = call(checker, *given("plain", "wide", "plain y"))
-    demand(code == 1 and "the inputs do not have the stated sha256" in out, out)
+    for name in ("wide", "cube", "labels"):
+        code, out, _ = call(checker, *given("plain", name, "plain y"))
+        demand(code == 1 and "the inputs do not have the stated sha256" in out, out)
 
 
 @case
@@ -141,10 +143,7 @@ def misuse(checker: Checker) -> None:
     plain, x = _paths["plain"], _paths["plain x"]
     together = "talweg-check: --inputs and --targets must be given together\n"
     missing = materials.file("none.talweg")
-    form = (
-        "must hold a matrix of little-endian float16, float32 or float64, or labels: "
-        "a vector of int64"
-    )
+    form = "must hold rows of little-endian float16, float32 or float64, or whole numbers: int64"
     for words, said in (
         ([missing], f"talweg-check: cannot read {missing}: No such file or directory\n"),
         ([str(materials.folder())], f"talweg-check: cannot read {materials.folder()}: Is a dir"),
@@ -157,7 +156,7 @@ def misuse(checker: Checker) -> None:
          f"talweg-check: {missing} is not a readable .npy file (FileNotFoundError)\n"),
         *(([plain, "--inputs", _paths[name], "--targets", x],
            f"talweg-check: {_paths[name]} {form}\n")
-          for name in ("vector", "cube", "big", "labels", "words", "scalar", "floats")),
+          for name in ("vector", "big", "words", "scalar", "floats")),
     ):  # fmt: skip
         code, out, err = call(checker, *words)
         demand((code, out, err.count("\n")) == (2, "", 1) and err.startswith(said), (err, said))

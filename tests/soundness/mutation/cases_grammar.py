@@ -83,7 +83,7 @@ UNKNOWN = "has the unknown function"
 BROKEN: list[tuple[str, Change, str]] = [
     *(("plain", drop(key), f"missing key {key!r} in certificate.json") for key in TOP),
     ("plain", put("surprise", 1), "unknown key 'surprise' in certificate.json"),
-    *(("plain", put("format", value), FORMAT) for value in (0, 2, True, "1", 1.0, -1)),
+    *(("plain", put("format", value), FORMAT) for value in (0, 3, True, "1", 1.0, 2.0, -1)),
     ("plain", put("claim", None), "'claim' must be a string"),
     ("plain", put("hints", []), "'hints' must be an object"),
     ("plain", put("provenance", None), "'provenance' must be an object"),

@@ -46,6 +46,9 @@ derivative_bounds: middle + slope * (value - centre) ==> middle - slope * (value
 -- Working bits of Arb: a matter of width.
 : PRECISION = 128 ==> PRECISION = 129
 : PRECISION = 128 ==> PRECISION = 127
+== _binding
+-- A mapping is walked by its keys.
+bound: list(graph.trains) ==> graph.trains
 == _catalogue
 -- Softplus has one turning point, at 0, which every reach holds.
 function: REACH / numbers['beta'] ==> REACH * numbers['beta']
@@ -96,17 +99,24 @@ t13: steps.denominator == 1 ==> steps.denominator <= 1
 _members: info.compress_type != zipfile.ZIP_STORED ==> info.compress_type > zipfile.ZIP_STORED
 -- A comment makes the file longer than the closing records are.
 _members: archive.comment or end > position + directory + len(_ends(position, directory)) ==> end > position + directory + len(_ends(position, directory))
+-- It is 2 or 16.
+_arrays: 'one or two' if axes == 2 else f'1 to {axes}' ==> 'one or two' if axes <= 2 else f'1 to {axes}'
 -- A view of the same bytes hashes and reads like a copy.
 _arrays: bytes(data[begin:end]) ==> data[begin:end]
 -- No array ends beyond the data: that was required before.
 _arrays: position != len(data) ==> position < len(data)
+== _entrywise
+-- Stands for a parameter that is not there, and has to be positive.
+entrywise: numbers.get('beta', 1) ==> numbers.get('beta', 2)
+-- The grammar keeps the parameters in alphabetical order already.
+said: sorted(item['parameters']) ==> item['parameters']
 == _grammar
+-- There are formats 1 and 2 only.
+certificate: top['format'] == 1 ==> top['format'] <= 1
 -- Negative numbers were refused by the operand before.
 _claim: value == 0 and name not in MAY_BE_ZERO ==> value <= 0 and name not in MAY_BE_ZERO
 -- What is no string is not among the names either.
 _form: not isinstance(theorem, str) or theorem not in names ==> theorem not in names
--- Stands for a parameter that is not there, and has to be positive.
-_operations: numbers.get('beta', 1) ==> numbers.get('beta', 2)
 == _linear_algebra
 -- How a residual is cut into blocks, and bits of a hint.
 : BLOCK = 500 ==> BLOCK = 501
@@ -268,9 +278,6 @@ Rounding._values: int(floor.trains_weight) ==> floor.trains_weight
 Rounding._values: int(floor.trains_bias) ==> floor.trains_bias
 -- The end of a ball of inexact arithmetic is no binary64, so there is no tie.
 gradient_error_doubts: error <= claim['gradient_error_upper'] ==> error < claim['gradient_error_upper']
-== _sentence
--- The grammar keeps the parameters in alphabetical order already.
-_chain: sorted(item['parameters']) ==> item['parameters']
 == _squared_rules
 -- For missing = 0 the other inequality holds.
 t7: missing <= 0 or missing ** 2 <= rho_squared ==> missing < 0 or missing ** 2 <= rho_squared

@@ -19,10 +19,14 @@ if _TESTS not in sys.path:
 
 from classifier import EntropyDraft, smoothed_draft, target_draft  # noqa: E402
 from generator import Draft, Problem, canonical, chain, decode, encode, make, write  # noqa: E402
+from graphs import Build, GraphDraft  # noqa: E402
 from reference import attack, lipschitz, second_derivative  # noqa: E402
 from test_rounding import FloatDraft  # noqa: E402
 
-__all__ = ["attack", "canonical", "chain", "decode", "lipschitz", "second_derivative"]
+__all__ = [
+    "Build", "GraphDraft", "attack", "canonical", "chain", "decode", "lipschitz",
+    "second_derivative",
+]  # fmt: skip
 SOFT = {"beta": 2.0, "threshold": 20.0}
 
 

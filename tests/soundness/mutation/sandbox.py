@@ -90,8 +90,8 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             fullname,
             sources()[fullname],
             loader=self,
-            submodule_search_locations=[str(sources()[PACKAGE].parent)]
-            if fullname == PACKAGE
+            submodule_search_locations=[str(sources()[fullname].parent)]
+            if sources()[fullname].stem == "__init__"
             else None,
         )
 

@@ -14,6 +14,7 @@ from tests.soundness.mutation import (
     cases_files,
     cases_format,
     cases_grammar,
+    cases_graphs,
     cases_network,
     cases_rounding,
     cases_rules,
@@ -23,6 +24,7 @@ from tests.soundness.mutation.mutants import PACKAGE
 MODULES = (
     cases_rules, cases_entropy, cases_files, cases_binding, cases_grammar, cases_format,
     cases_arrays, cases_cli, cases_algebra, cases_activations, cases_network, cases_rounding,
+    cases_graphs,
 )  # fmt: skip
 
 

@@ -29,12 +29,17 @@ def is_curved(operation: Elementwise) -> bool:
     return operation.function != "identity"
 
 
+def can_be_nonideal(operation: Elementwise) -> bool:
+    """Whether the module is not its ideal function everywhere: PyTorch's Softplus."""
+    return operation.function == "softplus"
+
+
 def is_ideal_on(operation: Elementwise, z: Ball) -> bool:
     """Whether the module computes the ideal function for every input in ``z``.
 
     PyTorch's Softplus turns into the identity where ``beta z > threshold``.
     """
-    if operation.function != "softplus":
+    if not can_be_nonideal(operation):
         return True
     scaled = z * operation.parameters["beta"]
     return bool((scaled.upper() < operation.parameters["threshold"]).all())

@@ -1,0 +1,83 @@
+"""Which pairs of trained operations have a second derivative, and by which maps it is bounded."""
+
+from __future__ import annotations
+
+from talweg_check._graph import GraphNetwork
+from talweg_check.kinds._kind import Curved, entries
+from talweg_check.kinds.embedding import Embedding
+
+FORMED = 2**16  # entries of values up to which maps are formed for several outputs
+DIRECTIONS = 4  # trained numbers by entry of the value up to which they are the directions
+Chosen = frozenset[int]
+
+
+class Pairs:
+    """Pairs of one graph.
+
+    `weighted`: trained operations whose weight multiplies something that moves; `curved`:
+    operations with a second derivative on what moves.
+    """
+
+    def __init__(self, net: GraphNetwork) -> None:
+        self.net = net
+        self.weighted = [
+            b
+            for b in net.at
+            if net.parametric(b).trains["weight"]
+            and net.parametric(b).overlap
+            and net.reads[b][0] in net.moves
+        ]
+        self.curved = [
+            c for c in sorted(net.moves)
+            if net.kind(c).curved and all(e in net.moves for e in net.reads[c])
+        ]  # fmt: skip
+
+    def kind(self, c: int) -> Curved:
+        """The operation with an index, which is curved."""
+        found = self.net.kinds[c]
+        if not isinstance(found, Curved):
+            raise TypeError("the operation has no second derivative")
+        return found
+
+    def both(self, a: int, b: int) -> Chosen:
+        """S: the curved operations reached from both."""
+        return frozenset(self.net.reached[a] & self.net.reached[b] & set(self.curved))
+
+    def multiplied(self, a: int, b: int) -> bool:
+        """Whether the weight of b trains and multiplies what a moves."""
+        return b in self.weighted and self.net.reads[b][0] in self.net.reached[a]
+
+    def joined(self, a: int, b: int) -> bool:
+        """Whether anything is to be bounded."""
+        return bool(self.both(a, b)) or self.multiplied(a, b) or self.multiplied(b, a)
+
+    def maps(self, a: int, b: int) -> list[tuple[int, int]]:
+        """The (a, b) or (b, a) whose map Z bounds the pair, a not behind b."""
+        found = [(a, b)]
+        if a != b and not self.multiplied(a, b):
+            found.append((b, a))
+        return [(one, two) for one, two in found if self.formed(one)] if self.joined(a, b) else []
+
+    def formed(self, a: int) -> bool:
+        """Whether maps from a are made. It is the outputs that count, whatever the directions."""
+        sizes = {t: entries(self.net.kind(t).shape) for t in self.net.at}
+        most = self.net.outputs * sizes[a] * max(sizes.values())
+        return self.net.outputs == 1 or bool(most <= FORMED)
+
+    def by_weight(self, a: int) -> bool:
+        """Whether the directions of those maps are those of the trained numbers of a."""
+        places = self.positions(a)
+        most = DIRECTIONS * entries(self.net.kind(a).shape)
+        return self.net.outputs == 1 and places > 1 and self.trained_numbers(a) <= most
+
+    def positions(self, a: int) -> int:
+        """Positions of a group."""
+        kind = self.net.parametric(a)
+        if isinstance(kind, Embedding):
+            return entries(kind.shapes[0])
+        return int(kind.patches(self.net.values[self.net.reads[a][0]][:1]).shape[2])
+
+    def trained_numbers(self, a: int) -> int:
+        """How many numbers of a train, those that it shares included."""
+        kind = self.net.parametric(a)
+        return sum(entries(self.net.stored[kind.names[key]].shape) for key in kind.trained)

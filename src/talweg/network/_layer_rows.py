@@ -1,0 +1,227 @@
+"""From a recorded call and its cotangents to per-sample gradients, layer by layer.
+
+For a matrix layer (linear, convolution, embedding), with positions p and groups g,
+
+    dF_q(x_i) / dW[g, o, c] = sum_p G[q, i, g, o, p] H[i, g, c, p],
+
+H being the patches of a convolution. A scale ``z = w * h + b`` has ``sum_p G h`` and ``sum_p G``.
+Arrays of rows are ordered (output, sample), the order of the kernel's memory.
+
+Everything here is floating point: no number of this file is a bound.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from talweg.network._recorded_calls import Call, NotRecorded, Window
+
+# Bytes of patches made at a time: such that they stay in the second cache.
+PATCH_BYTES = 2**19
+
+# Outputs of a layer up to which those of all outputs of the network are multiplied together.
+_FEW = 32
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Where the samples run in a tensor: dimension `dim`, each sample with `repeats` entries."""
+
+    dim: int
+    repeats: int
+
+    def first(self, tensor: Tensor, samples: int, leading: int = 0) -> Tensor:
+        """``(leading..., samples, rest...)``, with the repeats as the first of the rest."""
+        dim = self.dim + leading
+        if self.repeats != 1:
+            sizes = tensor.shape
+            tensor = tensor.reshape(*sizes[:dim], samples, self.repeats, *sizes[dim + 1 :])
+        return tensor.movedim(dim, leading)
+
+
+def axis_of(alone: torch.Size, joint: torch.Size, samples: int) -> Axis:
+    """The dimension along which a shape grew when one sample became several.
+
+    Raises:
+        NotRecorded: not exactly one dimension grew by the number of samples.
+    """
+    if samples == 1:
+        # Any place will do; the whole is one sample.
+        return Axis(0, alone[0] if alone else 1)
+    grown = [d for d, (a, b) in enumerate(zip(alone, joint, strict=True)) if a != b]
+    if len(grown) != 1 or joint[grown[0]] != samples * alone[grown[0]]:
+        raise NotRecorded(f"shape {tuple(alone)} of one sample became {tuple(joint)}")
+    return Axis(grown[0], alone[grown[0]])
+
+
+def patches(inputs: Tensor, window: Window) -> Tensor:
+    """What a convolution multiplies its weight with: ``(n, groups, c, positions)``.
+
+    ``c`` runs over (channel of the group, place in the window), the order of a weight's row.
+    """
+    dims = len(window.size)
+    padding = [e for pair in zip(window.before, window.after, strict=True) for e in reversed(pair)]
+    if any(padding):
+        inputs = torch.nn.functional.pad(inputs, padding[::-1])
+    n, channels, *space = inputs.shape
+    spans = [d * (s - 1) + 1 for d, s in zip(window.dilation, window.size, strict=True)]
+    counts = [(e - s) // t + 1 for e, s, t in zip(space, spans, window.stride, strict=True)]
+    inputs = inputs.contiguous()
+    strides = inputs.stride()
+    view = inputs.as_strided(
+        (n, channels, *window.size, *counts),
+        (
+            *strides[:2],
+            *(s * d for s, d in zip(strides[2:], window.dilation, strict=True)),
+            *(s * t for s, t in zip(strides[2:], window.stride, strict=True)),
+        ),
+    )
+    groups = window.groups
+    rows = channels // groups * math.prod(window.size)
+    return view.reshape(n, groups, rows, math.prod(view.shape[2 + dims :]))
+
+
+class Matrix:
+    """Geometry of a matrix layer: how its inputs and cotangents become H and G.
+
+    Attributes:
+        groups, outputs, inputs, positions: Numbers of groups, of rows and columns of a group's
+            weight, and of positions of one sample.
+    """
+
+    def __init__(self, call: Call, source: Axis, target: Axis, samples: int) -> None:
+        self.call, self._source, self._target = call, source, target
+        self.groups = call.options.groups if call.kind == "conv" else 1
+        total = math.prod(call.shape) // samples
+        if call.kind == "conv":
+            if source != Axis(0, 1) and samples > 1:
+                raise NotRecorded("a convolution whose batch is not the samples")
+            window = call.options
+            self.outputs = call.shape[1] // self.groups
+            self.inputs = call.inputs.shape[1] // self.groups * math.prod(window.size)
+        elif call.kind == "linear":
+            self.outputs, self.inputs = call.shape[-1], call.inputs.shape[-1]
+            ends = (source.dim, call.inputs.dim()), (target.dim, len(call.shape))
+            if samples > 1 and any(dim == length - 1 for dim, length in ends):
+                raise NotRecorded("a linear layer whose features are the samples")
+        else:
+            self.outputs, self.inputs = call.shape[-1], call.options[0]
+        self.positions = total // (self.groups * self.outputs)
+
+    def features(self, inputs: Tensor, samples: int) -> Tensor:
+        """H, ``(n, groups, c, positions)``; the tokens ``(n, positions)`` of an embedding."""
+        return self._features(self._source.first(inputs, samples))
+
+    def _features(self, inputs: Tensor) -> Tensor:
+        if self.call.kind == "conv":
+            return patches(inputs, self.call.options)
+        if self.call.kind == "embedding":
+            return inputs.reshape(len(inputs), -1)
+        return inputs.reshape(len(inputs), 1, self.positions, self.inputs).transpose(2, 3)
+
+    def cotangents(self, gradient: Tensor, samples: int) -> Tensor:
+        """G, ``(k, n, groups, o, positions)``, from gradients ``(k, *shape)``."""
+        if self.call.kind == "conv":
+            return gradient.reshape(
+                len(gradient), samples, self.groups, self.outputs, self.positions
+            )
+        first = self._target.first(gradient, samples, leading=1)
+        return first.reshape(
+            len(gradient), samples, 1, self.positions, self.outputs
+        ).transpose(3, 4)  # fmt: skip
+
+    def write_weight_rows(self, inputs: Tensor, gradients: list[Tensor], out: Tensor) -> None:
+        """Rows of the weight, ``(k, n, groups * o * c)``, into `out`.
+
+        Args:
+            inputs: What the call saw.
+            gradients: ``(k', *shape)`` of consecutive outputs, k in all.
+            out: ``(k, n, ...)`` with the entries of the weight last.
+        """
+        n = out.shape[1]
+        if self.call.kind == "embedding":
+            return self._write_token_rows(inputs, gradients, out)
+        first = self._source.first(inputs, n)
+        cotangents = [self.cotangents(g, n) for g in gradients]
+        # Patches of a few samples at a time, shared by all outputs while they are in the cache.
+        each = self.groups * self.inputs * self.positions * first.element_size()
+        step = n if self.positions == 1 else max(1, PATCH_BYTES // each)
+        for start in range(0, n, step):
+            stop = min(start + step, n)
+            H = self._features(first[start:stop])
+            columns = H.flatten(0, 1).transpose(1, 2)  # (n groups, positions, c)
+            o = 0
+            if len(out) > 1 and self.outputs <= _FEW and self.positions > 1 and self.groups == 1:
+                # Few rows make a slow product: take those of all outputs together.
+                together = torch.cat([G[:, start:stop, 0].transpose(0, 1) for G in cotangents], 1)
+                rows = torch.bmm(together.flatten(1, 2), columns)  # (n, k o, c)
+                out[:, start:stop] = rows.view(stop - start, len(out), -1).transpose(0, 1)
+                continue
+            for G in cotangents:
+                for one in G[:, start:stop]:
+                    target, left = out[o, start:stop], one.flatten(0, 1)
+                    o += 1
+                    if target.is_contiguous():
+                        shape = len(left), self.outputs, H.shape[2]
+                        torch.bmm(left, columns, out=target.view(shape))
+                    else:
+                        target.copy_(torch.bmm(left, columns).view(target.shape))
+        return None
+
+    def _write_token_rows(self, inputs: Tensor, gradients: list[Tensor], out: Tensor) -> None:
+        n = out.shape[1]
+        tokens = self.features(inputs, n)
+        vocabulary, padding = self.call.options
+        rows = out.new_zeros(*out.shape[:2], vocabulary, self.outputs)
+        G = torch.cat([self.cotangents(g, n)[:, :, 0].transpose(2, 3) for g in gradients])
+        index = tokens[None, :, :, None].expand(G.shape)
+        rows.scatter_add_(2, index, G)
+        if padding is not None:
+            rows[:, :, padding] = 0
+        out.copy_(rows.flatten(2))
+
+    def weight_gradient(self, inputs: Tensor, gradient: Tensor, samples: int) -> Tensor | None:
+        """Sum of the weight's rows of one output, where it is cheaper than the rows; flat."""
+        if self.positions > 1 or self.groups > 1 or self.call.kind == "embedding":
+            return None
+        H = self.features(inputs, samples).flatten(1)  # (n, c)
+        G = self.cotangents(gradient[None], samples).flatten(0, 1).flatten(1)  # (n, o)
+        return (G.T @ H).flatten()
+
+    def bias_rows(self, G: Tensor) -> Tensor:
+        """``(k, n, groups * o)``."""
+        return G.sum(-1).flatten(2)
+
+
+class Scale:
+    """Geometry of ``z = w * h + b``."""
+
+    def __init__(self, call: Call, source: Axis, target: Axis, samples: int) -> None:
+        self.call, self._source, self._target = call, source, target
+        placed = list(call.options)
+        if len(placed) == len(call.shape) and placed[0] == 1 and target.dim == 0:
+            placed = placed[1:]  # a batch dimension of its own
+        if samples > 1 and target.dim >= len(call.shape) - len(placed):
+            raise NotRecorded("a parameter that runs along the samples")
+        if samples == 1 and len(placed) >= len(call.shape):
+            raise NotRecorded("a parameter that runs along the samples")
+        self._placed = placed
+
+    def weight_rows(self, inputs: Tensor, gradient: Tensor, samples: int) -> Tensor:
+        """``(k, n, p)``: sums of ``G h`` over everything the weight is repeated along."""
+        h = self._source.first(inputs, samples)
+        return self._summed(self._target.first(gradient, samples, leading=1) * h)
+
+    def bias_rows(self, gradient: Tensor, samples: int) -> Tensor:
+        """``(k, n, p)``: sums of G over everything the shift is repeated along."""
+        return self._summed(self._target.first(gradient, samples, leading=1))
+
+    def _summed(self, rows: Tensor) -> Tensor:
+        kept = rows.dim() - len(self._placed)
+        dims = list(range(2, kept))
+        dims += [kept + d for d, size in enumerate(self._placed) if size == 1]
+        return (rows.sum(dims) if dims else rows).flatten(2)

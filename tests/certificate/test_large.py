@@ -1,0 +1,102 @@
+"""What is done differently for large problems, on small ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tests.certificate.problems import problem
+
+import talweg
+from talweg.certificate import _bounds, _polish
+from talweg.certificate._damped_system import FactoredSystem, PreconditionedSystem
+from talweg.network import FlatFunction, read
+from talweg_check import check
+
+
+@pytest.mark.parametrize("widths", [(3, 12, 1), (3, 8, 8, 2)])
+@pytest.mark.parametrize("centred", [False, True])
+def test_conjugate_gradients_take_the_step_of_the_factorisation(
+    widths: tuple[int, ...], centred: bool
+) -> None:
+    model, (X, y) = problem(widths=widths, n=8)
+    network = read(model, X)
+    root = torch.tensor([1, 1, 2, 1, 3, 1, 1, 1], dtype=torch.float64).sqrt()
+    function = FlatFunction(network, X, root)
+    centred = centred and widths[-1] > 1
+    factored = FactoredSystem(function, centred=centred)
+    system = PreconditionedSystem(function, centred=centred)
+    w = function.start
+    for there in (w, 1.01 * w):
+        factored.move_to(there)
+        system.move_to(there)
+        residual = y - function(there)
+        residual = residual - residual.mean(1, keepdim=True) if centred else residual
+        damping = 1e-4 * factored.mean
+        one, other = factored.step(residual, damping), system.step(residual, damping)
+        assert one is not None
+        assert other is not None
+        assert float((one - other).norm()) <= 0.05 * float(one.norm())
+    smallest = system.find_smallest()
+    assert smallest is not None
+    assert factored.smallest_exceeds(0.5 * smallest)
+    assert not factored.smallest_exceeds(1.01 * smallest)
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything counts as large."""
+    monkeypatch.setattr(_polish, "PRECONDITIONED_FROM", 1)
+    monkeypatch.setattr(_bounds, "ROUGH_FROM", 1)
+
+
+@pytest.mark.usefixtures("large")
+def test_a_large_problem_is_proved_and_checked(tmp_path: Path) -> None:
+    model, data = problem(widths=(3, 40, 1), n=12)
+    certificate = talweg.certify(model, data, polish=True, attack=False)
+    assert certificate.status == "PROVED", certificate.reason
+    assert certificate.polished
+    file = tmp_path / "large.talweg"
+    certificate.save(file)
+    assert check(str(file)).verdict == "valid"
+    given = certificate.as_given
+    assert given.status == "UNDECIDED"
+    assert given.missing_factor is not None
+    assert given.missing_factor > 1.0
+
+
+@pytest.mark.usefixtures("large")
+def test_hopeless_weights_are_told_by_how_much_without_bounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("talweg.certificate._certify.HOPELESS", 1.0)
+    model, data = problem(widths=(3, 40, 1), n=12)
+    certificate = talweg.certify(model, data, polish=True, attack=False)
+    assert certificate.status == "PROVED", certificate.reason
+    given = certificate.as_given
+    assert given.status == "UNDECIDED"
+    assert "estimate" in given.reason
+    plain = talweg.certify(model, data, attack=False)
+    assert plain.as_given.missing_factor is not None
+    assert given.missing_factor is not None
+    # A Ritz value and the rough constant stand in for the bounds.
+    assert 0.2 <= given.missing_factor / plain.as_given.missing_factor <= 5.0
+
+
+@pytest.mark.usefixtures("large")
+def test_weights_that_meet_the_criterion_are_judged_sharply() -> None:
+    model, data = problem(widths=(3, 40, 1), n=12)
+    talweg.certify(model, data, polish=True, attack=False).load_into_(model)
+    certificate = talweg.certify(model, data, polish=True, attack=False)
+    assert certificate.status == "PROVED"
+    assert not certificate.polished
+
+
+@pytest.mark.usefixtures("large")
+def test_a_rough_constant_never_stands_in_a_slack() -> None:
+    model, data = problem(widths=(3, 40, 1), n=12)
+    certificate = talweg.certify(model, data, seed=1)
+    assert certificate.status == "UNDECIDED"
+    assert certificate.slack is not None
+    assert 1.0 <= certificate.slack < 2.0
