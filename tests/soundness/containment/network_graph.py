@@ -208,29 +208,34 @@ def _ask_forms(case: _Case) -> Tally:
         x, v = _top(z[i], rng)
         bound = float(start.by_value[a, b][i])
 
-        def excess(a: int = a, b: int = b, i: int = i, x: Floats = x, v: Floats = v) -> list[arb]:
+        def excess(
+            a: int = a, b: int = b, i: int = i, x: Floats = x, v: Floats = v, bound: float = bound
+        ) -> list[arb]:
+            own = _moved_weights(case, b, v)
             shift = np.empty(len(x), dtype=object)
             shift[:] = [Hyper(arb(0), arb(y)) for y in x.tolist()]
-            own, place = {}, dense.use[b].start
-            for t, field, name, shape in dense.slots:
-                if t != b:
-                    continue
-                stored = _stored(case.graph.network, name)
-                entries = np.empty(len(stored), dtype=object)
-                entries[:] = [
-                    Hyper(arb(w), 0, arb(y))
-                    for w, y in zip(
-                        stored, v[place - dense.use[b].start :][: len(stored)].tolist(), strict=True
-                    )
-                ]
-                own[t, field] = entries.reshape(tuple(shape))
-                place += len(stored)
             rows = list(case.outputs(own, {a: shift.reshape(dense.shapes[a])}))
             square = sum(((arb(0) + y.d) ** 2 for y in rows[i]), arb(0))
             return [square - exact(bound) ** 2 * _length(x) * _length(v)]
 
         total += bounded(f"|Z {a},{b}|", [bound], excess, case.line)
     return total
+
+
+def _moved_weights(case: _Case, b: int, v: Floats) -> dict[tuple[int, str], Array]:
+    """The trained tensors of node b, moved by the second infinitesimal times v."""
+    own: dict[tuple[int, str], Array] = {}
+    at = 0
+    for t, field, name, shape in case.dense.slots:
+        if t != b:
+            continue
+        stored = _stored(case.graph.network, name)
+        part = v[at : at + len(stored)].tolist()
+        entries = np.empty(len(stored), dtype=object)
+        entries[:] = [Hyper(arb(w), 0, arb(y)) for w, y in zip(stored, part, strict=True)]
+        own[t, field] = entries.reshape(tuple(shape))
+        at += len(stored)
+    return own
 
 
 def _stored(network: Network, name: str) -> list[float]:
