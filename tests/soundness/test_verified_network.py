@@ -16,6 +16,7 @@ from tests.network.chains import chain as network_of
 from tests.soundness.chain_reference import FUNCTIONS, cross_entropy_loss, squared_loss
 from tests.soundness.containment import (
     network_curvature,
+    network_graph,
     network_linearization,
     network_lipschitz,
     network_norms,
@@ -37,9 +38,12 @@ from talweg.network import (
     _linearization,
     _merge,
 )
+from talweg.network import _graph_forms as graph_forms
 from talweg.network import _kernel as kernel
 from talweg.network import _unit_curvature as unit_curvature
 from talweg.network import _weighted_inputs as weighted_inputs
+from talweg.network._graph_lipschitz import GraphLipschitz
+from talweg.network.rules import _norms as norms
 from talweg.verified import _largest as largest
 from talweg.verified import _smallest as smallest
 from talweg.verified import _spectral_norm as spectral_norm
@@ -49,6 +53,7 @@ MODULES = (
     network_linearization,
     network_norms,
     network_lipschitz,
+    network_graph,
     network_rounding,
     network_curvature,
     network_weight_norms,
@@ -127,6 +132,15 @@ SABOTAGE: tuple[tuple[str, object, str, object], ...] = (
         JacobianLipschitz,
         "_upper",
         _smaller(JacobianLipschitz._upper, 0.999),
+    ),
+    ("network.graph_values", _ball, "lift_", _shrunk),
+    ("network.graph_kernels", _ball, "lift_", _shrunk),
+    ("network.graph_forms", graph_forms, "psd_norm_upper", _smaller(norms.psd_norm_upper, 0.999)),
+    (
+        "network.GraphLipschitz",
+        GraphLipschitz,
+        "layer_matrix_upper",
+        _smaller(GraphLipschitz.layer_matrix_upper, 0.999),
     ),
     (
         "network.GradientError",
