@@ -122,8 +122,7 @@ def growth(sizes: list[int], check: bool, console: Console) -> int:
             _e(record["sigma_min_lower"], 2), _e(record["jacobian_lipschitz_upper"]),
             *(f"{seconds.get(stage, 0.0):.1f}" for stage in STAGES), f"{seconds['total']:.1f}",
             f"{record['cpu_seconds']:.0f}", f"{record['floor']:.2f}",
-            f"{seconds['total'] / record['floor']:.1f}",
-            f"{record['peak_gib']:.1f}", checked,
+            f"{seconds['total'] / record['floor']:.1f}", f"{record['peak_gib']:.1f}", checked,
         )  # fmt: skip
         console.print(table)
     return failed

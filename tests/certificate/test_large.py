@@ -67,6 +67,16 @@ def test_a_large_problem_is_proved_and_checked(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("large")
+def test_what_float32_cannot_factor_is_factored_in_float64(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(PreconditionedSystem, "_factored", lambda self, kernel, damping: None)
+    model, data = problem()
+    certificate = talweg.certify(model, data, polish=True, attack=False)
+    assert certificate.status == "PROVED", certificate.reason
+
+
+@pytest.mark.usefixtures("large")
 def test_hopeless_weights_are_told_by_how_much_without_bounds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

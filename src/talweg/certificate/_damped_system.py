@@ -199,7 +199,10 @@ class PreconditionedSystem:
     def find_smallest(self) -> float | None:
         """The Ritz value at these weights; None where none was found."""
         if self._smallest is None and self._factor is not None:
-            self._smallest = self._last_smallest = self._ritz()
+            first = self._directions is None
+            self._smallest = self._ritz()
+            if not first:  # the first one is rough, and the kernel will change a lot
+                self._last_smallest = self._smallest
         return self._smallest
 
     def release(self) -> None:

@@ -72,7 +72,7 @@ class Polish:
         self._function = FlatFunction(network, inputs, root)
         self._outputs = goal.outputs * root.reshape(-1, 1)
         self._start = self._function.start
-        self._system = _system(self._function, self._outputs, centred=goal.centred)
+        self._system: DampedSystem = _system(self._function, self._outputs, centred=goal.centred)
 
     def smallest_at_start(self) -> float | None:
         """The kernel's smallest eigenvalue at the start, estimated; None where that is not cheap.
@@ -126,6 +126,11 @@ class Polish:
             rejected = False
             for _ in range(MAX_REJECTIONS):
                 step = system.step(residual, damping)
+                if step is None and isinstance(system, PreconditionedSystem):
+                    # Too ill-conditioned for a factor in float32: from here on in float64.
+                    system = self._system = FactoredSystem(function, centred=goal.centred)
+                    system.move_to(w)
+                    step = system.step(residual, damping)
                 if step is not None:
                     trial = w + step
                     trial_residual = residual_at(trial)
