@@ -28,8 +28,8 @@ from talweg.network._layer_rows import Axis, Matrix, Scale, axis_of
 from talweg.network._recorded_calls import Call, NotRecorded, Recorder
 from talweg.network._sample_jacobian import SampleFunction
 
-# Bytes of the gradients of one backward pass, and of those of the outputs held together: measured on
-# 2 cores with 1 MiB of second and 32 MiB of third cache.
+# Bytes of the gradients of one backward pass, and of those of the outputs held together: measured
+# on 2 cores with 1 MiB of second and 32 MiB of third cache.
 PASS_BYTES = 2**23
 GROUP_BYTES = 2**26
 
