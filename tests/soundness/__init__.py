@@ -7,7 +7,8 @@ _CONTAINMENT = (
     "network_rounding", "network_curvature", "network_weight_norms", "theory_elementary",
     "theory_ball", "theory_composite", "theory_squared", "theory_scaling", "theory_smooth",
     "theory_minima", "theory_linear", "theory_saddles", "theory_entropy", "certificate",
-    "prescriptions", "checker_activations", "checker_file", "checker_linear_algebra", "checker_lipschitz",
+    "prescriptions", "checker_activations", "checker_file", "checker_linear_algebra",
+    "checker_lipschitz",
     "checker_losses", "checker_network", "checker_rounding", "checker_theorems",
 )  # fmt: skip
 
