@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -37,6 +38,20 @@ class Verdict:
     reason: str
     claim: str | None
     grade: str | None = None
+
+    def _repr_html_(self) -> str:
+        """A small table for notebooks; what stands in a file is escaped."""
+        heading = "proved" if self.verdict == "valid" else "claimed, NOT proved"
+        rows = {"verdict": self.verdict, "reason": self.reason, heading: self.claim}
+        rows["grade"] = self.grade
+        style = "text-align:left;vertical-align:top;white-space:normal"
+        body = "".join(
+            f'<tr style="background:none"><th scope="row" style="{style}">{html.escape(label)}</th>'
+            f'<td style="{style}">{html.escape(text)}</td></tr>'
+            for label, text in rows.items()
+            if text is not None
+        )
+        return f'<table style="color:inherit;background:none">{body}</table>'
 
 
 def check(path: str, data: Data = None, grade: str = "auto") -> Verdict:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from torch import Tensor, nn
 
+from talweg._display import Sheet, Shown
 from talweg._errors import InputError
 from talweg.certificate._document import Document, write_document
 from talweg.network import Network
@@ -38,8 +38,8 @@ class AsGiven:
     missing_factor: float | None
 
 
-@dataclass(frozen=True, eq=False)
-class Certificate:
+@dataclass(frozen=True, eq=False, repr=False)
+class Certificate(Shown):
     """A claim about gradient descent from the stored weights, or the reason why there is none.
 
     Numbers are None where they were not reached. One-sided bounds say their side in the file
@@ -254,16 +254,8 @@ class Certificate:
             table.add_row(label, text)
         yield table
 
-    def __str__(self) -> str:
-        return "\n".join(f"{label:<20} {text}" for label, text in self.rows())
-
-    def _repr_html_(self) -> str:
-        body = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(label)}</th>"
-            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
-            for label, text in self.rows()
-        )
-        return f"<table><caption>talweg certificate ({self.theorem})</caption>{body}</table>"
+    def _sheet(self) -> Sheet:
+        return Sheet.of_status(f"talweg certificate ({self.theorem})", self.status, self.rows())
 
 
 def named_tensors(network: Network) -> list[tuple[str, Tensor]]:

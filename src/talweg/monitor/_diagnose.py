@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from talweg._errors import InputError
-from talweg.monitor._finding import Finding
+from talweg.monitor._finding import Findings
 from talweg.monitor._monitor import Monitor, Row
 from talweg.monitor._undisturbed import Loss
 
@@ -28,7 +28,7 @@ def diagnose(
     loss_of: Loss | None = None,
     f_star: float = 0.0,
     progress: Callable[[int, Row], None] | None = None,
-) -> tuple[Finding, ...]:
+) -> Findings:
     """What limits this training, from the present weights on, by evidence.
 
     A copy of the model and the optimiser is trained for `steps` steps with a Monitor; the
