@@ -56,6 +56,7 @@ class Certificate(Shown):
         as_given: The answer for the weights as given.
         verdict: The theorem's hypotheses one by one.
         claim: The sentence, only when PROVED.
+        advice: What to try next, only where a hypothesis was not shown.
         label_smoothing: Of a cross-entropy.
         residual_norm: Squared losses: upper bound of ``|F(w0) - y|``.
         initial_gap: Smoothed labels: upper bound of the loss at w0 above its infimum, summed over
@@ -91,6 +92,7 @@ class Certificate(Shown):
     as_given: AsGiven
     verdict: Verdict[Any] | None = None
     claim: str | None = None
+    advice: str | None = None
     label_smoothing: float = 0.0
     residual_norm: float | None = None
     initial_gap: float | None = None
@@ -181,9 +183,9 @@ class Certificate(Shown):
     def to_dict(self) -> dict[str, Any]:
         """The numbers as a JSON-able dictionary; infinities become None."""
         keys = (
-            "status", "reason", "theorem", "loss", "label_smoothing", "target", "claim", "samples",
-            "outputs", "parameters", "residual_norm", "initial_gap", "pl_constant", "initial_loss",
-            "sigma_min_lower", "jacobian_lipschitz_upper", "radius",
+            "status", "reason", "advice", "theorem", "loss", "label_smoothing", "target", "claim",
+            "samples", "outputs", "parameters", "residual_norm", "initial_gap", "pl_constant",
+            "initial_loss", "sigma_min_lower", "jacobian_lipschitz_upper", "radius",
             "step_size", "rate", "one_minus_rate", "halving_steps", "steps", "floor", "slack",
             "polished", "polish_distance", "file",
         )  # fmt: skip
@@ -204,6 +206,8 @@ class Certificate(Shown):
     def rows(self) -> list[tuple[str, str]]:
         """Label and text of every line of the table."""
         lines = [("status", self.status), ("reason", self.reason)]
+        if self.advice is not None:
+            lines.append(("what to do", self.advice))
         lines.append(
             ("weights", f"polished, {self.polish_distance:.3g} away from those given")
             if self.polished

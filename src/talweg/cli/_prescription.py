@@ -201,7 +201,7 @@ def _loss_name(problem: Problem, loss: str | None) -> str:
     if problem.settings.get("target") is not None:
         raise InputError(
             "talweg prescribe is for zero loss; SPEC sets target="
-            f"{problem.settings['target']!r}. Leave the target out."
+            f"{problem.settings['target']!r}. Leave the target out, or give it to talweg certify."
         )
     return str(loss or problem.settings.get("loss", "mse"))
 

@@ -148,7 +148,7 @@ def train_until_proved(
     Source: theory T6, P5.
 
     Args:
-        model: A chain at its initial weights.
+        model: Any network that `certify` reads, at its initial weights.
         data: ``(X, y)``.
         optimizer: A torch optimiser that holds the model's parameters: the model is then trained
             in place. Or a function of the parameters that makes one: a copy is trained. None is
