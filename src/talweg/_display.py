@@ -21,7 +21,9 @@ _CELL = (
     "padding:.15em .8em .15em 0;text-align:left;vertical-align:top;white-space:normal;"
     "border:0;border-bottom:1px solid rgba(128,128,128,.25)"
 )
+_LABEL = _CELL.replace("white-space:normal", "white-space:nowrap")
 _NUMBER = _CELL.replace("text-align:left", "text-align:right") + ";white-space:nowrap"
+_ROW = '<tr style="background:none">'
 _CAPTION = "caption-side:top;padding:.1em 0 .3em;text-align:left;font-weight:600;color:inherit"
 
 
@@ -103,7 +105,7 @@ def html_of(sheet: Sheet) -> str:
     parts = []
     if sheet.rows:
         body = "".join(
-            f'<tr style="background:none"><th scope="row" style="{_CELL}">{html.escape(label)}</th>'
+            f'{_ROW}<th scope="row" style="{_LABEL}">{html.escape(label)}</th>'
             f'<td style="{_CELL}">{html.escape(text)}</td></tr>'
             for label, text in sheet.rows
         )
@@ -151,12 +153,12 @@ def _grid(grid: Grid) -> str:
         for i, text in enumerate(grid.columns)
     )
     rows = "".join(
-        '<tr style="background:none">'
+        _ROW
         + "".join(f'<td style="{style(i)}">{html.escape(cell)}</td>' for i, cell in enumerate(row))
         + "</tr>"
         for row in grid.rows
     )
-    return _table(grid.title, f'<tr style="background:none">{head}</tr>{rows}')
+    return _table(grid.title, f"{_ROW}{head}</tr>{rows}")
 
 
 def _aligned(grid: Grid) -> list[str]:
