@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from talweg_check._float64_check import require_float64
 from talweg_check._grades import Grade
 from talweg_check._grammar import Certificate
 from talweg_check._grammar import certificate as parsed
+from talweg_check._html import Shown
 from talweg_check._linear_algebra import smallest_eigenvalue_lower
 from talweg_check._models import jacobian_lipschitz, network, stored_numbers
 from talweg_check._network import merged
@@ -28,7 +28,7 @@ REASON_LIMIT = 500  # characters; a hostile file may hold long names
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Shown):
     """`verdict` is valid, invalid or incomplete; `claim` the sentence, once the fields gave it.
 
     `grade` is arb or float64, once the number of entries decided it.
@@ -38,20 +38,6 @@ class Verdict:
     reason: str
     claim: str | None
     grade: str | None = None
-
-    def _repr_html_(self) -> str:
-        """A small table for notebooks; what stands in a file is escaped."""
-        heading = "proved" if self.verdict == "valid" else "claimed, NOT proved"
-        rows = {"verdict": self.verdict, "reason": self.reason, heading: self.claim}
-        rows["grade"] = self.grade
-        style = "text-align:left;vertical-align:top;white-space:normal"
-        body = "".join(
-            f'<tr style="background:none"><th scope="row" style="{style}">{html.escape(label)}</th>'
-            f'<td style="{style}">{html.escape(text)}</td></tr>'
-            for label, text in rows.items()
-            if text is not None
-        )
-        return f'<table style="color:inherit;background:none">{body}</table>'
 
 
 def check(path: str, data: Data = None, grade: str = "auto") -> Verdict:
