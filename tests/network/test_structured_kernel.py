@@ -352,6 +352,15 @@ def reference_kernel_with_gradients(model: nn.Module, X: Tensor) -> Tensor:
         return reference_kernel(model, X)
 
 
+def test_what_a_pass_keeps_of_a_sample_leaves_the_weights_out() -> None:
+    """Autograd keeps transposed weights for a batch as well, once; they are no sample's."""
+    model = Module(
+        lambda m, x: m.out(x + m.inner(x)), inner=nn.Linear(64, 64), out=nn.Linear(64, 2)
+    )
+    recording = Recording(SampleFunction(model.double(), None, "tangent_kernel"), normal(3, 64))
+    assert recording.bytes_kept <= 8 * 3 * 64
+
+
 def test_gradients_of_unlike_size_are_told_apart() -> None:
     model, X = case_of("residual")
     recording = Recording(SampleFunction(model, None, "tangent_kernel"), X)

@@ -69,6 +69,10 @@ class DampedSystem(Protocol):
         """Whether ``lambda_min(K)`` looks larger."""
         ...
 
+    def find_smallest(self) -> float | None:
+        """``lambda_min(K)``, estimated from above; None where nothing was found."""
+        ...
+
     def release(self) -> None:
         """Give the memory of factors back; they are made again when they are needed."""
         ...
@@ -113,6 +117,13 @@ class FactoredSystem:
             threshold: Finite.
         """
         return self._factor(-threshold) is not None
+
+    def find_smallest(self) -> float | None:
+        """By LAPACK."""
+        try:
+            return float(torch.linalg.eigvalsh(self._kernel)[0])
+        except RuntimeError:
+            return None
 
     def release(self) -> None:
         """Drop the buffer, not the kernel."""

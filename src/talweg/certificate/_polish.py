@@ -75,11 +75,12 @@ class Polish:
         self._system: DampedSystem = _system(self._function, self._outputs, centred=goal.centred)
 
     def smallest_at_start(self) -> float | None:
-        """The kernel's smallest eigenvalue at the start, estimated; None where that is not cheap.
+        """The kernel's smallest eigenvalue at the start, estimated, where bounds would cost more.
 
-        A Ritz value: from above, up to roundings.
+        From above, up to roundings: a Ritz value, or LAPACK's eigenvalue for a graph. None for a
+        small chain.
         """
-        if not isinstance(self._system, PreconditionedSystem):
+        if isinstance(self._system, FactoredSystem) and self._function.network.is_chain:
             return None
         self._system.move_to(self._start)
         return self._system.find_smallest()

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from talweg.network._recorded_calls import Call, NotRecorded, Window
 
-# Bytes of patches made at a time: such that they stay in the second cache.
-PATCH_BYTES = 2**19
+# Bytes of patches made at a time: such that they stay in the cache.
+PATCH_BYTES = 2**20
 
 # Outputs of a layer up to which those of all outputs of the network are multiplied together.
 _FEW = 32

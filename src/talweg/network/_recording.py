@@ -63,10 +63,13 @@ class Recording:
         n = len(X)
         self.probes = sorted({0, n - 1})
         kept = 0
+        stored = {leaf.untyped_storage().data_ptr() for leaf in self.leaves.values()}
 
         def count(tensor: Tensor) -> Tensor:
             nonlocal kept
-            kept += tensor.numel() * tensor.element_size() if not tensor.is_leaf else 0
+            # Parameters and views of them, such as transposes, are there once for all samples.
+            if tensor.untyped_storage().data_ptr() not in stored:
+                kept += tensor.numel() * tensor.element_size()
             return tensor
 
         # Not around a pass that is differentiated: hooks switch off autograd's own check that no
