@@ -38,8 +38,19 @@ def deflated_upper(mid: Tensor, vectors: Tensor, values: Tensor) -> float:
     if not (bool(vectors.isfinite().all()) and bool(values.isfinite().all())):
         return math.inf
     image = matmul(mid, vectors, bound="norms")  # (n, m)
+    return deflated_upper_from(image, float(norm_upper(mid)), vectors, values)
+
+
+def deflated_upper_from(image: Ball, size: float, vectors: Tensor, values: Tensor) -> float:
+    """The same from an enclosure of G V, for a G that is not at hand.
+
+    Args:
+        image: Ball ``(n, m)`` that holds G V.
+        size: An upper bound of the Frobenius norm of G.
+        vectors: V ``(n, m)`` float64, finite.
+        values: theta ``(m,)`` float64, finite.
+    """
     residual = image - Ball.exact(vectors) * Ball.exact(values)
-    size = float(norm_upper(mid))
     count = _best_count(residual.mid, values, size)
     if count == 0 or not math.isfinite(size):
         return math.inf

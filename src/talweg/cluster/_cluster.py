@@ -1,0 +1,248 @@
+"""A Dask cluster as certificates use it: tasks sent, results kept or fetched, losses told.
+
+Everything that stays on the cluster is the result of a task that the scheduler knows (also what
+comes from here, which goes as an argument of a task that returns it). So a worker may be lost at
+any moment, and what it held is computed again by the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from talweg import __version__
+from talweg._errors import ClusterError, InputError, MissingDependencyError, TalwegError
+from talweg.cluster._tasks import same
+
+Progress = Callable[[str], None]
+Graph = dict[str, Any]
+"""Tasks by key, each a tuple of a function and its arguments."""
+
+ANSWER = 10.0
+"""Seconds within which a scheduler has to answer, and to have a worker."""
+
+LOOK = 1.0
+"""Seconds between two looks at what is done."""
+
+PATIENCE = 60.0
+"""Seconds without any worker after which the work is given up."""
+
+AT_ONCE = 64
+"""Results fetched together."""
+
+
+class Cluster:
+    """A connection, for the length of one call.
+
+    Args:
+        client: ``distributed.Client``.
+        say: Told of the progress of each stage.
+    """
+
+    def __init__(self, client: Any, say: Progress) -> None:
+        self._client = client
+        self._say = say
+
+    def name(self, what: str) -> str:
+        """A prefix of keys that no other work on this scheduler has.
+
+        Args:
+            what: Shown on the dashboard.
+        """
+        return f"{what}-{uuid.uuid4().hex[:16]}"
+
+    def hold(self, what: str, things: Sequence[Any]) -> list[Any]:
+        """Futures of things that live on the cluster from now on.
+
+        Args:
+            what: Shown on the dashboard.
+            things: Sent one by one.
+        """
+        name = self.name(what)
+        with _losses_told():
+            return [
+                self._client.submit(same, thing, key=f"{name}-{i}", pure=False)
+                for i, thing in enumerate(things)
+            ]
+
+    def keep(self, graph: Graph, keys: Sequence[str], stage: str) -> list[Any]:
+        """Compute, and leave the results where they are.
+
+        Args:
+            graph: The tasks; arguments may be keys of it and futures.
+            keys: Whose results are wanted.
+            stage: For the progress.
+
+        Returns:
+            The futures, finished.
+        """
+        with _losses_told():
+            futures = self._client.get(graph, list(keys), sync=False)
+            try:
+                self._wait(futures, stage)
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    self._client.cancel(futures)
+                raise
+            return list(futures)
+
+    def fetch(self, graph: Graph, keys: Sequence[str], stage: str) -> Iterator[Any]:
+        """Compute, and give the results in the order of the keys.
+
+        Args:
+            graph: As for `keep`.
+            keys: As for `keep`.
+            stage: As for `keep`.
+        """
+        futures = self.keep(graph, keys, stage)
+        for first in range(0, len(futures), AT_ONCE):
+            some = futures[first : first + AT_ONCE]
+            futures[first : first + AT_ONCE] = [None] * len(some)  # given back as they are read
+            with _losses_told():
+                results = self._client.gather(some)
+            yield from results
+
+    def _wait(self, futures: Sequence[Any], stage: str) -> None:
+        from distributed import wait
+
+        alone_since: float | None = None
+        while True:
+            try:
+                wait(list(futures), timeout=LOOK)
+                left = 0
+            except (TimeoutError, asyncio.TimeoutError):
+                left = sum(not future.done() for future in futures)
+            failed = next((f for f in futures if f.status in ("error", "cancelled", "lost")), None)
+            if failed is not None:
+                failed.result()
+                raise ClusterError(
+                    "The scheduler of certify() must keep its tasks until the end; it dropped "
+                    f"some while {stage}. Look at its log, and call certify again."
+                )
+            if left == 0:
+                return
+            self._say(f"{stage}: {len(futures) - left} of {len(futures)} tiles")
+            if self._client.nthreads():
+                alone_since = None
+            elif alone_since is None:
+                alone_since = time.monotonic()
+            elif time.monotonic() - alone_since > PATIENCE:
+                raise ClusterError(
+                    "The scheduler of certify() must have a worker; all of them have been gone "
+                    f"for {PATIENCE:.0f} s while {stage}. Start workers, and call certify again."
+                )
+
+
+@contextlib.contextmanager
+def connected(address: str, say: Progress) -> Iterator[Cluster]:
+    """A cluster for the length of a with block; leaving it cancels what is still running.
+
+    Args:
+        address: Of the scheduler, such as "tcp://host:8786".
+        say: Told of the progress of each stage.
+
+    Raises:
+        InputError: Not an address, nothing answers, there is no worker, or one without talweg.
+        MissingDependencyError: Dask is not installed.
+        ClusterError: In the block: the scheduler, or every worker, was lost.
+    """
+    if not isinstance(address, str) or not address:
+        raise InputError(
+            "`scheduler` of certify() must be the address of a Dask scheduler, such as "
+            f'"tcp://host:8786", or None; got {address!r}. Pass what `dask scheduler` prints.'
+        )
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise MissingDependencyError(
+            "`scheduler` of certify() needs Dask, which is not installed. "
+            "Run: pip install 'talweg[dask]', or leave scheduler out."
+        ) from error
+    say(f"connecting to {address}")
+    with _quiet():
+        try:
+            client = Client(address, timeout=ANSWER, set_as_default=False, name="talweg")
+        except (OSError, ValueError, TypeError, asyncio.TimeoutError) as error:
+            raise InputError(
+                "`scheduler` of certify() must be the address of a Dask scheduler that answers; "
+                f"nothing did at {address!r} within {ANSWER:.0f} s ({_short(error)}). Start one "
+                "with `dask scheduler`, or leave scheduler out."
+            ) from None
+        try:
+            with client.as_current():
+                _require_workers(client, address)
+                yield Cluster(client, say)
+        finally:
+            with contextlib.suppress(Exception):
+                client.close(timeout=ANSWER)
+
+
+def _require_workers(client: Any, address: str) -> None:
+    """One worker at least, and all of them with this talweg."""
+    try:
+        client.wait_for_workers(1, timeout=ANSWER)
+    except (TimeoutError, asyncio.TimeoutError):
+        raise InputError(
+            f"`scheduler` of certify() must have a worker; {address!r} has none after "
+            f"{ANSWER:.0f} s. Start some with `dask worker ADDRESS`."
+        ) from None
+    try:
+        versions = client.run(_talweg_version)
+    except ImportError as error:
+        raise InputError(
+            f"The workers of `scheduler` of certify() must have talweg {__version__} installed; "
+            f"at {address!r} one says: {_short(error)}. Install it there."
+        ) from None
+    others = {version for version in versions.values() if version != __version__}
+    if others:
+        raise InputError(
+            f"The workers of `scheduler` of certify() must run talweg {__version__} as the client "
+            f"does; at {address!r} one runs {', '.join(sorted(map(str, others)))}. Install the "
+            "same version there."
+        )
+
+
+def _talweg_version() -> str:
+    """On a worker."""
+    from talweg import __version__ as version
+
+    return version
+
+
+@contextlib.contextmanager
+def _losses_told() -> Iterator[None]:
+    """What can go wrong with a cluster, or in a task, as one error of talweg's."""
+    from concurrent.futures import CancelledError
+
+    try:
+        yield
+    except (TalwegError, GeneratorExit):
+        raise
+    except (asyncio.CancelledError, CancelledError, Exception) as error:
+        raise ClusterError(
+            "The scheduler of certify() and a worker must stay reachable and run its tasks; "
+            f"that failed: {_short(error)}. Look at their logs, and call certify again; nothing "
+            "was written."
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Dask's own lines about lost connections: the error that is raised says it once."""
+    logger = logging.getLogger("distributed")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _short(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
