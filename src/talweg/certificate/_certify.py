@@ -35,6 +35,7 @@ from talweg.certificate._problem import Problem, checked_problem
 from talweg.certificate._request import Request
 from talweg.certificate._search import Outcome, evaluate_theorem
 from talweg.certificate._sentence import claim_sentence
+from talweg.cluster import connected
 from talweg.enclosure import require_sound_arithmetic
 from talweg.network import (
     FlatFunction,
@@ -60,6 +61,7 @@ def certify(
     attack: bool = True,
     seed: int = 0,
     progress: Progress | None = None,
+    scheduler: str | None = None,
 ) -> Certificate:
     """Prove that full-batch gradient descent from these weights reaches the infimum of its loss.
 
@@ -92,6 +94,9 @@ def certify(
         attack: Also measure the slack of the Lipschitz bound, by a search for its worst case.
         seed: Of that search.
         progress: Called with a short text when a stage begins.
+        scheduler: Address of a Dask scheduler, such as "tcp://host:8786": the kernel is formed and
+            factored by its workers, and no N x N array exists on this machine (needs the extra
+            ``dask``, and a chain). None computes here.
 
     Returns:
         The certificate; ``status`` is "PROVED", "UNDECIDED" or "REFUTED".
@@ -100,7 +105,10 @@ def certify(
         InputError: Data or an argument is malformed.
         UnsupportedModelError: The model holds something that talweg cannot read.
         ReadingError: The live model and the reading of it disagree.
-        UnsoundArithmeticError: This machine's floating point breaks an assumption.
+        UnsoundArithmeticError: This machine's floating point, or that of a worker, breaks an
+            assumption.
+        MissingDependencyError: A scheduler was named, and Dask is not installed.
+        ClusterError: The scheduler or all workers were lost on the way.
     """
     watch = Stopwatch()
     begun = time.perf_counter()
@@ -113,7 +121,13 @@ def certify(
     watch.add("reading", begun)
     if not isinstance(problem, Problem):
         return replace(problem, seconds=_total(watch, begun))
-    certificate = _answer(problem, polish, attack, seed, say, watch)
+    if scheduler is None:
+        certificate = _answer(problem, polish, attack, seed, say, watch)
+    else:
+        _require_tiles(problem)
+        with connected(scheduler, say) as cluster:
+            with_cluster = replace(problem, cluster=cluster)
+            certificate = _answer(with_cluster, polish, attack, seed, say, watch)
     return replace(certificate, seconds=_total(watch, begun))
 
 
@@ -121,6 +135,22 @@ def _require_seed(seed: Any) -> None:
     if isinstance(seed, bool) or not (isinstance(seed, int) and 0 <= seed < 2**63):
         raise InputError(
             f"`seed` of certify must be an integer from 0 to 2^63 - 1; got {seed!r}. Pass 0."
+        )
+
+
+def _require_tiles(problem: Problem) -> None:
+    network = problem.network
+    names = network.parameter_names()
+    if not network.is_chain or len(set(names)) < len(names):
+        raise InputError(
+            "`scheduler` of certify() goes with a chain of linear layers and activations; this "
+            "network branches, convolves or shares a parameter, and its kernel is formed on one "
+            "machine. Leave scheduler out."
+        )
+    if problem.inputs.device.type != "cpu":
+        raise InputError(
+            "`scheduler` of certify() goes with a model and data on the CPU; they are on "
+            f"{problem.inputs.device}. Move them, or leave scheduler out."
         )
 
 
@@ -167,7 +197,7 @@ def _search(problem: Problem) -> Polish | None:
     rows, goal = problem.objective.rows, problem.objective.polish_goal()
     if goal is None:
         return None
-    return Polish(problem.network, rows.inputs, goal, rows.multiplicity)
+    return Polish(problem.network, rows.inputs, goal, rows.multiplicity, problem.cluster)
 
 
 def _hopeless_missing_factor(

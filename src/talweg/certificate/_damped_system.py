@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -76,6 +77,76 @@ class DampedSystem(Protocol):
     def step(self, residual: Tensor, damping: float) -> Tensor | None:
         """``J^T (K + lambda I)^{-1} r``, ``(p,)``; None where no solution was found."""
         ...
+
+
+class Factor(Protocol):
+    """A Cholesky factor, wherever it is."""
+
+    def solve(self, b: Tensor) -> Tensor:
+        """X with L L^T X = B, ``(N, m)``."""
+        ...
+
+
+class Kernel(Protocol):
+    """K at some weights, to be factored once."""
+
+    def __len__(self) -> int: ...
+
+    def diagonal(self) -> Tensor:
+        """``K_ii``."""
+        ...
+
+    def factor(self, sigma: float) -> Factor | None:
+        """L with L L^T = K + sigma I up to rounding; None where none was found."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class FactorInMemory:
+    """A factor on this machine.
+
+    Args:
+        lower: L, ``(N, N)``.
+    """
+
+    lower: Tensor
+
+    def solve(self, b: Tensor) -> Tensor:
+        """X with L L^T X = B.
+
+        Args:
+            b: ``(N, m)``, of the factor's dtype.
+        """
+        y: Tensor = torch.linalg.solve_triangular(self.lower, b, upper=False)
+        x: Tensor = torch.linalg.solve_triangular(self.lower.mT, y, upper=True)
+        return x
+
+
+@dataclass(frozen=True, eq=False)
+class KernelInMemory:
+    """A kernel on this machine; factoring it overwrites it.
+
+    Args:
+        full: K, ``(N, N)``, contiguous.
+    """
+
+    full: Tensor
+
+    def __len__(self) -> int:
+        return len(self.full)
+
+    def diagonal(self) -> Tensor:
+        """``K_ii``."""
+        return self.full.diagonal()
+
+    def factor(self, sigma: float) -> FactorInMemory | None:
+        """L in the memory of K.
+
+        Args:
+            sigma: Added to the diagonal.
+        """
+        lower = cholesky_in_place(self.full, sigma)
+        return None if lower is None else FactorInMemory(lower)
 
 
 class FactoredSystem:
@@ -150,7 +221,7 @@ class PreconditionedSystem:
     def __init__(self, function: FlatFunction, *, centred: bool) -> None:
         self._function = function
         self._centred = centred
-        self._factor: Tensor | None = None  # of K + mu I at earlier weights, float32
+        self._factor: Factor | None = None  # of K + mu I at earlier weights, float32
         self._fresh = False
         self._w: Tensor | None = None
         self._products: dict[torch.dtype, JacobianProducts] = {}
@@ -179,7 +250,7 @@ class PreconditionedSystem:
         self._network = self._function.network_at(w)
         self._shape = torch.Size((len(self._function.inputs), self._network.output_dim))
         if self._factor is None and math.isnan(self._mean):
-            kernel = kernel_at(self._function, w, torch.float32, centred=self._centred)
+            kernel = self.kernel_here(w)
             self._mean = float(kernel.diagonal().mean())
             self._factored(kernel, 1e-2 * self._mean)
 
@@ -237,14 +308,24 @@ class PreconditionedSystem:
         self._factor = None  # its memory first
         if self._w is None:
             raise RuntimeError("a system was asked before it was moved to weights; please report")
-        kernel = kernel_at(self._function, self._w, torch.float32, centred=self._centred)
+        kernel = self.kernel_here(self._w)
         self._mean = float(kernel.diagonal().mean())
         self._factored(kernel, damping)
 
-    def _factored(self, kernel: Tensor, damping: float) -> None:
+    def kernel_here(self, w: Tensor) -> Kernel:
+        """The kernel in float32, to be factored.
+
+        Args:
+            w: ``(p,)``.
+        """
+        return KernelInMemory(
+            kernel_at(self._function, w, torch.float32, centred=self._centred)
+        )
+
+    def _factored(self, kernel: Kernel, damping: float) -> None:
         """Factor K + mu I in place, mu at least what float32 needs; None if it takes too much."""
         least = LEAST_SHARE * math.sqrt(len(kernel)) * float(kernel.diagonal().max())
-        self._factor = cholesky_in_place(kernel, max(damping, least))
+        self._factor = kernel.factor(max(damping, least))
         self._fresh = self._factor is not None
         self.factorisations += 1
 
@@ -310,12 +391,11 @@ class PreconditionedSystem:
         def apply(x: np.ndarray) -> np.ndarray:
             b = torch.from_numpy(np.ascontiguousarray(x.reshape(len(x), -1)))
             size = b.norm(dim=0).clamp(min=1e-300)
-            y = torch.linalg.solve_triangular(factor, (b / size).to(factor.dtype), upper=False)
-            y = torch.linalg.solve_triangular(factor.mT, y, upper=True).to(torch.float64) * size
+            y = factor.solve((b / size).to(torch.float32)).to(torch.float64) * size
             solution: np.ndarray = y.numpy().reshape(x.shape)
             return solution
 
-        n = len(factor)
+        n = self._shape.numel()
         return LinearOperator((n, n), matvec=apply, matmat=apply, dtype=np.float64)
 
     def _ritz(self) -> float | None:

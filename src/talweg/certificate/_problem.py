@@ -16,6 +16,7 @@ from talweg.certificate._objective import Objective
 from talweg.certificate._request import Answer, Family, Request
 from talweg.certificate._squared import SquaredFamily
 from talweg.certificate._theorems import Theorem
+from talweg.cluster import Cluster
 from talweg.network import Network, gate, read
 
 KINDS: dict[str, Family] = {
@@ -45,6 +46,7 @@ class Problem:
     target: float | None
     label_smoothing: float
     notes: tuple[str, ...]
+    cluster: Cluster | None = None
 
     @property
     def samples(self) -> int:
@@ -55,7 +57,7 @@ class Problem:
         return self.network.output_dim
 
     def bounds(self, network: Network, watch: Stopwatch) -> MeasuredBounds:
-        bounds = measured_bounds(network, self.objective, watch)
+        bounds = measured_bounds(network, self.objective, watch, self.cluster)
         begun = time.perf_counter()
         bounds = bounds.sharpened(self.theorem.need(bounds))
         watch.add("lipschitz", begun)

@@ -83,12 +83,7 @@ class Cluster:
         """
         with _losses_told():
             futures = self._client.get(graph, list(keys), sync=False)
-            try:
-                self._wait(futures, stage)
-            except BaseException:
-                with contextlib.suppress(Exception):
-                    self._client.cancel(futures)
-                raise
+            self._wait(futures, stage)
             return list(futures)
 
     def fetch(self, graph: Graph, keys: Sequence[str], stage: str) -> Iterator[Any]:
@@ -114,10 +109,11 @@ class Cluster:
         while True:
             try:
                 wait(list(futures), timeout=LOOK)
-                left = 0
             except (TimeoutError, asyncio.TimeoutError):
-                left = sum(not future.done() for future in futures)
-            failed = next((f for f in futures if f.status in ("error", "cancelled", "lost")), None)
+                pass
+            # "lost" is a result whose worker is gone, and which the scheduler has made again.
+            left = sum(future.status != "finished" for future in futures)
+            failed = next((f for f in futures if f.status in ("error", "cancelled")), None)
             if failed is not None:
                 failed.result()
                 raise ClusterError(
@@ -140,7 +136,9 @@ class Cluster:
 
 @contextlib.contextmanager
 def connected(address: str, say: Progress) -> Iterator[Cluster]:
-    """A cluster for the length of a with block; leaving it cancels what is still running.
+    """A cluster for the length of a with block.
+
+    Leaving it releases every task: what has not begun is not done, and results are dropped.
 
     Args:
         address: Of the scheduler, such as "tcp://host:8786".
@@ -158,6 +156,7 @@ def connected(address: str, say: Progress) -> Iterator[Cluster]:
         )
     try:
         from distributed import Client
+        from distributed.comm import resolve_address
     except ImportError as error:
         raise MissingDependencyError(
             "`scheduler` of certify() needs Dask, which is not installed. "
@@ -166,12 +165,13 @@ def connected(address: str, say: Progress) -> Iterator[Cluster]:
     say(f"connecting to {address}")
     with _quiet():
         try:
+            resolve_address(address)  # what is no address at all leaves a client half-made
             client = Client(address, timeout=ANSWER, set_as_default=False, name="talweg")
-        except (OSError, ValueError, TypeError, asyncio.TimeoutError) as error:
+        except (OSError, ValueError, TypeError, ImportError, asyncio.TimeoutError) as error:
             raise InputError(
-                "`scheduler` of certify() must be the address of a Dask scheduler that answers; "
-                f"nothing did at {address!r} within {ANSWER:.0f} s ({_short(error)}). Start one "
-                "with `dask scheduler`, or leave scheduler out."
+                "`scheduler` of certify() must be the address of a Dask scheduler that answers, "
+                f'such as "tcp://host:8786"; none did at {address!r} within {ANSWER:.0f} s '
+                f"({_short(error)}). Start one with `dask scheduler`, or leave scheduler out."
             ) from None
         try:
             with client.as_current():
@@ -233,8 +233,8 @@ def _losses_told() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Dask's own lines about lost connections: the error that is raised says it once."""
-    logger = logging.getLogger("distributed")
+    """Dask's own lines about a lost connection: the error that is raised says it once."""
+    logger = logging.getLogger("distributed.client")
     before = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
