@@ -49,6 +49,9 @@ class TiledFactor:
 
         Args:
             b: ``(N, m)``.
+
+        Returns:
+            ``(N, m)``; NaN where a worker gave something else.
         """
         name = self._cluster.name("solve")
         count, array = self.tiling.count, b.to(self.dtype).numpy()
@@ -59,6 +62,9 @@ class TiledFactor:
         self._substitute(graph, name, "y", "x", range(count - 1, -1, -1), transposed=True)
         keys = [f"{name}-x-{i}" for i in range(count)]
         parts = list(self._cluster.fetch(graph, keys, "solving triangular systems"))
+        shapes = [(part.stop - part.start, b.shape[1]) for part in map(self.tiling.part, range(count))]
+        if any(not isinstance(p, np.ndarray) or p.shape != s for p, s in zip(parts, shapes, strict=True)):
+            return torch.full(tuple(b.shape), torch.nan, dtype=self.dtype)
         return torch.from_numpy(np.concatenate(parts))
 
     def _substitute(

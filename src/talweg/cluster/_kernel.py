@@ -115,10 +115,10 @@ class TiledKernel:
         total = ImageSum(tiling.edges, vectors, x)
         found = self._cluster.fetch(graph, list(graph), "multiplying by the kernel")
         for (i, j), pair in zip(tiling.lower(), found, strict=True):
-            direct, mirrored = pair
-            total.add(i, j, TileImage(*map(_tensor, direct)))
+            direct, mirrored = pair if isinstance(pair, tuple) and len(pair) == 2 else (None, None)
+            total.add(i, j, _image(direct))
             if i != j:
-                total.add(j, i, None if mirrored is None else TileImage(*map(_tensor, mirrored)))
+                total.add(j, i, _image(mirrored))
         return total.result()
 
     def _defect_rows(self, factor: TiledFactor, sigma: float, tau: float) -> Tensor | None:
@@ -130,12 +130,11 @@ class TiledKernel:
         digests, norms = labels
         tiles: dict[tuple[int, int], TileDefect] = {}
         for (i, j), piece in zip(tiling.lower(), self._pieces(factor, sigma, tau), strict=True):
-            if piece is None:
+            if not (isinstance(piece, tuple) and len(piece) == 4 and _are_arrays(piece[:3])):
                 continue  # a missing tile gives no bound
-            rows, columns, before, used = piece
-            if not _made_of(used, i, j, digests):
+            if not _made_of(piece[3], i, j, digests):
                 return None
-            tiles[i, j] = TileDefect(_tensor(rows), _tensor(columns), _tensor(before))
+            tiles[i, j] = TileDefect(*map(_tensor, piece[:3]))
         return tiled_defect_rows(tiling.edges, tiles, norms)
 
     def _pieces(self, factor: TiledFactor, sigma: float, tau: float) -> Iterator[Any]:
@@ -172,10 +171,14 @@ class TiledKernel:
         norms: list[list[np.ndarray]] = [[] for _ in range(self.tiling.count)]
         found = self._cluster.fetch(graph, list(graph), "reading the norms of the factor")
         for (i, j), labelled in zip(self.tiling.lower(), found, strict=True):
-            if labelled is None:
+            rows, columns = self.tiling.part(i), self.tiling.part(j)
+            shape = (rows.stop - rows.start, columns.stop - columns.start)
+            if not (isinstance(labelled, tuple) and len(labelled) == 3 and labelled[1] == shape):
                 return None
             digests[i, j] = labelled[0]
-            norms[i].append(labelled[1])
+            norms[i].append(labelled[2])
+        if not all(_are_arrays(parts) and len({p.shape for p in parts}) == 1 for parts in norms):
+            return None
         return digests, _row_norms(norms)
 
 
@@ -193,6 +196,18 @@ def _row_norms(norms: list[list[np.ndarray]]) -> Tensor:
     return torch.cat(
         [norm_upper(torch.stack([_tensor(part) for part in parts], 1), 1) for parts in norms]
     )
+
+
+def _image(parts: Any) -> TileImage | None:
+    """What a worker says of a tile; None where it is nothing of the kind."""
+    if not (isinstance(parts, tuple) and len(parts) == 3 and _are_arrays(parts)):
+        return None
+    return TileImage(*map(_tensor, parts))
+
+
+def _are_arrays(parts: Sequence[Any]) -> bool:
+    """Whether all are arrays of floats; their shapes are looked at where they are used."""
+    return all(isinstance(part, np.ndarray) and part.dtype.kind == "f" for part in parts)
 
 
 def _tensor(array: np.ndarray) -> Tensor:

@@ -185,14 +185,16 @@ def divided(tile: np.ndarray | None, diagonal: Tile | None) -> Tile | None:
     return _sealed(solved)
 
 
-def label(tile: Tile | None) -> tuple[bytes, np.ndarray] | None:
-    """Digest of a tile of the factor, and upper bounds of the norms of its rows.
+def label(tile: Tile | None) -> tuple[bytes, tuple[int, ...], np.ndarray] | None:
+    """Digest and shape of a tile of the factor, and upper bounds of the norms of its rows.
 
     Args:
         tile: The tile.
     """
     _require_sound()
-    return None if tile is None else (tile.digest, _array(norm_upper(_tensor(tile.array), 1)))
+    if tile is None:
+        return None
+    return tile.digest, tile.array.shape, _array(norm_upper(_tensor(tile.array), 1))
 
 
 def summed(

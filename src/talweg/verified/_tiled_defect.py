@@ -28,6 +28,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from talweg._errors import InputError
 from talweg.enclosure import add_up, gamma, mul_up, sum_nonnegative_upper
 from talweg.enclosure._directed import UNIT_ROUNDOFF, underflow
 
@@ -70,6 +71,11 @@ def added_product(total: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
     for start in range(0, left.shape[1], PANEL):
         stop = start + PANEL
         product = torch.mm(left[:, start:stop], right[:, start:stop].mT)
+        if total is not None and total.shape != product.shape:  # a sum would broadcast
+            raise InputError(
+                "`total` of added_product(total, left, right) must have the shape of left right^T; "
+                f"got {tuple(total.shape)} and {tuple(product.shape)}. Check the tiles."
+            )
         if total is None:
             total = product
         else:  # not addmm: it may start its sums from the total, and then rounds that b times
