@@ -130,7 +130,7 @@ def certify(scheduler: Any, **options: Any) -> Certificate:
 
 @pytest.mark.parametrize("scheduler", ["", 8786, object()])
 def test_no_address(scheduler: Any) -> None:
-    with pytest.raises(talweg.InputError, match="`scheduler` of certify.. must be the address"):
+    with pytest.raises(talweg.InputError, match=r"`scheduler` of certify.. must be the address"):
         certify(scheduler)
 
 
@@ -145,18 +145,18 @@ def test_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_cluster, "ANSWER", 0.3)
     with (
         distributed.LocalCluster(processes=False, n_workers=0, dashboard_address=":0") as empty,
-        pytest.raises(talweg.InputError, match="must have a worker; .* has none after"),
+        pytest.raises(talweg.InputError, match=r"must have a worker; .* has none after"),
     ):
         certify(empty.scheduler_address)
 
 
 def test_another_version_on_the_workers(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_cluster, "_talweg_version", lambda: "0.0.9")
-    with pytest.raises(talweg.InputError, match="one runs 0.0.9. Install the same version there"):
+    with pytest.raises(talweg.InputError, match=r"one runs 0.0.9. Install the same version there"):
         certify(address)
     monkeypatch.undo()
     monkeypatch.setattr(_tasks, "rows_of", lambda terms: _tasks.Rows("0.0.9", (), 1, 0.0))
-    with pytest.raises(talweg.ClusterError, match="must run talweg 0.0.9 as the client does"):
+    with pytest.raises(talweg.ClusterError, match=r"must run talweg 0.0.9 as the client does"):
         certify(address)
 
 
@@ -165,7 +165,7 @@ def test_workers_without_talweg(address: str, monkeypatch: pytest.MonkeyPatch) -
         raise ModuleNotFoundError("No module named 'talweg'")
 
     monkeypatch.setattr(_cluster, "_talweg_version", missing)
-    with pytest.raises(talweg.InputError, match="must have talweg .* installed"):
+    with pytest.raises(talweg.InputError, match=r"must have talweg .* installed"):
         certify(address)
 
 

@@ -70,9 +70,7 @@ def assert_contained(k: Tensor, lower: float, upper: float) -> None:
 @pytest.mark.parametrize(
     ("n", "width", "seed"), [(1, 3, 0), (2, 2, 1), (5, 9, 2), (13, 20, 3), (22, 23, 4), (30, 31, 5)]
 )
-def test_bounds_contain_the_exact_extremes(
-    cluster: Cluster, n: int, width: int, seed: int
-) -> None:
+def test_bounds_contain_the_exact_extremes(cluster: Cluster, n: int, width: int, seed: int) -> None:
     factor = integers(n, width, seed)
     k = factor @ factor.T
     kernel = TiledKernel(cluster, terms_of(factor))
@@ -254,9 +252,7 @@ def test_two_versions_of_a_factor_are_never_mixed(
     assert bool(kernel.defect_rows(factor, 0.0, 1.0).isfinite().all())
     genuine = _tasks.summed
 
-    def elsewhere(
-        total: Any, i: int, j: int, first: int, left: list[Any], right: list[Any]
-    ) -> Any:
+    def elsewhere(total: Any, i: int, j: int, first: int, left: list[Any], right: list[Any]) -> Any:
         if (i, j) == (2, 1):
             left = [_tasks.Tile(left[0].array, b"another version"), *left[1:]]
         return genuine(total, i, j, first, left, right)
@@ -311,9 +307,7 @@ def test_a_label_of_another_form_is_no_factor(
     assert bool(kernel.defect_rows(factor, 0.0, 1.0).isinf().all())
 
 
-def test_a_task_that_fails_is_one_error(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_task_that_fails_is_one_error(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*_: Any) -> Any:
         raise MemoryError("no room")
 
@@ -344,7 +338,9 @@ def test_the_factor_is_that_of_dask_array(cluster: Cluster) -> None:
     kernel = TiledKernel(cluster, terms_of(factor))
     tiles = kernel.factor()
     assert tiles is not None
-    assert {b - a for a, b in zip(kernel.tiling.edges, kernel.tiling.edges[1:], strict=False)} == {4}
+    assert {b - a for a, b in zip(kernel.tiling.edges, kernel.tiling.edges[1:], strict=False)} == {
+        4
+    }
     k = array.from_array((factor @ factor.T).numpy(), chunks=4)
     expected = array.linalg.cholesky(k, lower=True).compute(scheduler="synchronous")
     for i, j in kernel.tiling.lower():

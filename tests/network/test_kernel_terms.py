@@ -107,7 +107,9 @@ def test_the_terms_of_the_polish_are_those_of_its_kernel(
 
 
 def test_a_graph_has_no_such_terms() -> None:
-    build, data = GRAPHS["two branches"] if "two branches" in GRAPHS else next(iter(GRAPHS.values()))
+    build, data = (
+        GRAPHS["two branches"] if "two branches" in GRAPHS else next(iter(GRAPHS.values()))
+    )
     X = data()
     with pytest.raises(UnsupportedModelError, match="without a scheduler"):
         kernel_terms_approx(read(build(), X), X, None, torch.float64, centred=False)

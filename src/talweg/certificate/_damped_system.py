@@ -318,9 +318,7 @@ class PreconditionedSystem:
         Args:
             w: ``(p,)``.
         """
-        return KernelInMemory(
-            kernel_at(self._function, w, torch.float32, centred=self._centred)
-        )
+        return KernelInMemory(kernel_at(self._function, w, torch.float32, centred=self._centred))
 
     def _factored(self, kernel: Kernel, damping: float) -> None:
         """Factor K + mu I in place, mu at least what float32 needs; None if it takes too much."""

@@ -94,9 +94,7 @@ class Polish:
 
     def _factored_system(self) -> DampedSystem:
         if self._cluster is not None:
-            return ClusterFactoredSystem(
-                self._cluster, self._function, centred=self._goal.centred
-            )
+            return ClusterFactoredSystem(self._cluster, self._function, centred=self._goal.centred)
         return FactoredSystem(self._function, centred=self._goal.centred)
 
     def smallest_at_start(self) -> float | None:

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -64,7 +65,7 @@ class Cluster:
             things: Sent one by one.
         """
         name = self.name(what)
-        with _losses_told():
+        with _losses_told(), _large_on_purpose():
             return [
                 self._client.submit(same, thing, key=f"{name}-{i}", pure=False)
                 for i, thing in enumerate(things)
@@ -82,7 +83,8 @@ class Cluster:
             The futures, finished.
         """
         with _losses_told():
-            futures = self._client.get(graph, list(keys), sync=False)
+            with _large_on_purpose():
+                futures = self._client.get(graph, list(keys), sync=False)
             self._wait(futures, stage)
             return list(futures)
 
@@ -99,18 +101,29 @@ class Cluster:
             some = futures[first : first + AT_ONCE]
             futures[first : first + AT_ONCE] = [None] * len(some)  # given back as they are read
             with _losses_told():
-                results = self._client.gather(some)
+                results = self._gathered(some, stage)
             yield from results
+
+    def _gathered(self, futures: Sequence[Any], stage: str) -> Any:
+        """The results; what was lost since it was computed is waited for again."""
+
+        async def gathered() -> Any:
+            return await self._client.gather(futures, asynchronous=True)
+
+        while True:
+            try:
+                return self._client.sync(gathered, callback_timeout=PATIENCE)
+            except TimeoutError:
+                if not self._client.nthreads():
+                    raise self._alone(stage) from None
 
     def _wait(self, futures: Sequence[Any], stage: str) -> None:
         from distributed import wait
 
         alone_since: float | None = None
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):
                 wait(list(futures), timeout=LOOK)
-            except (TimeoutError, asyncio.TimeoutError):
-                pass
             # "lost" is a result whose worker is gone, and which the scheduler has made again.
             left = sum(future.status != "finished" for future in futures)
             failed = next((f for f in futures if f.status in ("error", "cancelled")), None)
@@ -128,10 +141,14 @@ class Cluster:
             elif alone_since is None:
                 alone_since = time.monotonic()
             elif time.monotonic() - alone_since > PATIENCE:
-                raise ClusterError(
-                    "The scheduler of certify() must have a worker; all of them have been gone "
-                    f"for {PATIENCE:.0f} s while {stage}. Start workers, and call certify again."
-                )
+                raise self._alone(stage)
+
+    @staticmethod
+    def _alone(stage: str) -> ClusterError:
+        return ClusterError(
+            "The scheduler of certify() must have a worker; all of them have been gone for "
+            f"{PATIENCE:.0f} s while {stage}. Start workers, and call certify again."
+        )
 
 
 @contextlib.contextmanager
@@ -167,7 +184,7 @@ def connected(address: str, say: Progress) -> Iterator[Cluster]:
         try:
             resolve_address(address)  # what is no address at all leaves a client half-made
             client = Client(address, timeout=ANSWER, set_as_default=False, name="talweg")
-        except (OSError, ValueError, TypeError, ImportError, asyncio.TimeoutError) as error:
+        except (TimeoutError, OSError, ValueError, TypeError, ImportError) as error:
             raise InputError(
                 "`scheduler` of certify() must be the address of a Dask scheduler that answers, "
                 f'such as "tcp://host:8786"; none did at {address!r} within {ANSWER:.0f} s '
@@ -186,7 +203,7 @@ def _require_workers(client: Any, address: str) -> None:
     """One worker at least, and all of them with this talweg."""
     try:
         client.wait_for_workers(1, timeout=ANSWER)
-    except (TimeoutError, asyncio.TimeoutError):
+    except TimeoutError:
         raise InputError(
             f"`scheduler` of certify() must have a worker; {address!r} has none after "
             f"{ANSWER:.0f} s. Start some with `dask worker ADDRESS`."
@@ -229,6 +246,14 @@ def _losses_told() -> Iterator[None]:
             f"that failed: {_short(error)}. Look at their logs, and call certify again; nothing "
             "was written."
         ) from error
+
+
+@contextlib.contextmanager
+def _large_on_purpose() -> Iterator[None]:
+    """No advice to load data elsewhere: what a task holds here is what makes losses harmless."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sending large graph")
+        yield
 
 
 @contextlib.contextmanager

@@ -58,7 +58,7 @@ def tiled_smallest_eigenvalue_lower(kernel: TiledKernel, radius_rows: Tensor) ->
         shift = estimate - max(margin * abs(estimate), uncertainty)
         defect = _defect(kernel, radius_rows, -shift, 1.0)
         if defect < math.inf:
-            return sub_down(shift, defect)
+            return float(sub_down(shift, defect))
         uncertainty *= 8.0
     return -math.inf
 

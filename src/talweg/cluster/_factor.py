@@ -55,16 +55,16 @@ class TiledFactor:
         """
         name = self._cluster.name("solve")
         count, array = self.tiling.count, b.to(self.dtype).numpy()
-        graph: Graph = {
-            f"{name}-b-{i}": array[self.tiling.part(i)].copy() for i in range(count)
-        }
+        graph: Graph = {f"{name}-b-{i}": array[self.tiling.part(i)].copy() for i in range(count)}
         self._substitute(graph, name, "b", "y", range(count), transposed=False)
         self._substitute(graph, name, "y", "x", range(count - 1, -1, -1), transposed=True)
         keys = [f"{name}-x-{i}" for i in range(count)]
         parts = list(self._cluster.fetch(graph, keys, "solving triangular systems"))
-        shapes = [(part.stop - part.start, b.shape[1]) for part in map(self.tiling.part, range(count))]
-        if any(not isinstance(p, np.ndarray) or p.shape != s for p, s in zip(parts, shapes, strict=True)):
-            return torch.full(tuple(b.shape), torch.nan, dtype=self.dtype)
+        for i, part in enumerate(parts):
+            rows = self.tiling.part(i)
+            shape = (rows.stop - rows.start, b.shape[1])
+            if not isinstance(part, np.ndarray) or part.shape != shape:
+                return torch.full(tuple(b.shape), torch.nan, dtype=self.dtype)
         return torch.from_numpy(np.concatenate(parts))
 
     def _substitute(
@@ -120,9 +120,7 @@ def factored(
         if left is None:
             left = f"{name}-left-{i}-{j}"
             graph[left] = (_tasks.started, *start)
-        graph[key] = (
-            (_tasks.factored, left) if i == j else (_tasks.divided, left, keys[j, j])
-        )
+        graph[key] = (_tasks.factored, left) if i == j else (_tasks.divided, left, keys[j, j])
     futures = cluster.keep(graph, list(keys.values()), stage)
     tiles = dict(zip(keys, futures, strict=True))
     found = TiledFactor(cluster, tiling, tiles, dtype)

@@ -45,8 +45,7 @@ class TiledKernel:
         self.tiling: Tiling = tiling_of(len(terms) // terms.outputs, terms.outputs)
         self.dtype = terms.factors[0][0].dtype
         blocks = (
-            _tasks.rows_of(terms.samples(*self.tiling.samples(i)))
-            for i in range(self.tiling.count)
+            _tasks.rows_of(terms.samples(*self.tiling.samples(i))) for i in range(self.tiling.count)
         )
         self._rows = cluster.hold("rows", list(blocks))
 
@@ -159,9 +158,7 @@ class TiledKernel:
             keys.append(key)
         return self._cluster.fetch(graph, keys, "checking the factor")
 
-    def _labels(
-        self, factor: TiledFactor
-    ) -> tuple[dict[tuple[int, int], bytes], Tensor] | None:
+    def _labels(self, factor: TiledFactor) -> tuple[dict[tuple[int, int], bytes], Tensor] | None:
         """Digests of the tiles of L, and upper bounds of the norms of its rows."""
         name = self._cluster.name("label")
         graph: Graph = {

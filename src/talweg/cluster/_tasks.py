@@ -321,7 +321,7 @@ def _image_arrays(g: Tensor, vectors: np.ndarray) -> tuple[np.ndarray, ...]:
 
 def _sealed(tile: Tensor) -> Tile:
     array = _array(tile)
-    return Tile(array, hashlib.blake2b(memoryview(array).cast("B"), digest_size=16).digest())
+    return Tile(array, hashlib.blake2b(array.data, digest_size=16).digest())
 
 
 def _tensor(array: np.ndarray) -> Tensor:

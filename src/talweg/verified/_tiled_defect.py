@@ -1,6 +1,6 @@
 """How far an untrusted factor is from the matrix it should factor, tile by tile.
 
-The theorem is that of `_defect.py`: for symmetric G, floats sigma and tau in {1, -1} and ANY real L,
+The theorem is that of `_defect.py`: for symmetric G, floats sigma and tau in {1, -1}, ANY real L,
 
     M = tau G + sigma I,   E = M - L L^T   =>   lambda_min(M) >= -max_i sum_j |E_ij|.
 
@@ -76,10 +76,11 @@ def added_product(total: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
                 "`total` of added_product(total, left, right) must have the shape of left right^T; "
                 f"got {tuple(total.shape)} and {tuple(product.shape)}. Check the tiles."
             )
-        if total is None:
-            total = product
-        else:  # not addmm: it may start its sums from the total, and then rounds that b times
-            total = total.add_(product) if own else total + product
+        # Not addmm: it may start its sums from the total, and then rounds that b times.
+        if own and total is not None:
+            total.add_(product)
+        else:
+            total = product if total is None else total + product
         own = True
     if total is None:
         return left.new_zeros(len(left), len(right))

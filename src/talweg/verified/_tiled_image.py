@@ -11,7 +11,7 @@ most q = b + t roundings, b the largest tile and t the tiles in a row, so that
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
