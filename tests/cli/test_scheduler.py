@@ -1,4 +1,4 @@
-"""``talweg certify --scheduler``: the same answer from a cluster, and one line where there is none."""
+"""``talweg certify --scheduler``: the same answer from a cluster, one line where there is none."""
 
 from __future__ import annotations
 
@@ -46,7 +46,6 @@ def test_nothing_answers(
     assert done.code == 2
     assert done.out == ""
     assert len(done.err.splitlines()) == 1
-    assert "nothing" not in done.err
     assert "`scheduler` of certify() must be the address of a Dask scheduler" in done.err
     assert not Path("case.talweg").exists()
 

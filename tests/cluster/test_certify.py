@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -150,22 +151,31 @@ def test_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
         certify(empty.scheduler_address)
 
 
-def test_another_version_on_the_workers(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_cluster, "_talweg_version", lambda: "0.0.9")
-    with pytest.raises(talweg.InputError, match=r"one runs 0.0.9. Install the same version there"):
+def _by_thread() -> str:
+    return "here" if threading.current_thread() is threading.main_thread() else "there"
+
+
+def _missing() -> str:
+    raise ModuleNotFoundError("No module named 'talweg'")
+
+
+def test_another_talweg_on_the_workers(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_cluster, "code_digest", _by_thread)
+    with pytest.raises(talweg.InputError, match=r"the same talweg as the client; .* other sources"):
         certify(address)
-    monkeypatch.undo()
-    monkeypatch.setattr(_tasks, "rows_of", lambda terms: _tasks.Rows("0.0.9", (), 1, 0.0))
-    with pytest.raises(talweg.ClusterError, match=r"must run talweg 0.0.9 as the client does"):
+
+
+def test_a_worker_that_joined_late_with_another_talweg(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_tasks, "code_digest", _by_thread)
+    with pytest.raises(talweg.ClusterError, match=r"the sources of one are there, not here"):
         certify(address)
 
 
 def test_workers_without_talweg(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing() -> str:
-        raise ModuleNotFoundError("No module named 'talweg'")
-
-    monkeypatch.setattr(_cluster, "_talweg_version", missing)
-    with pytest.raises(talweg.InputError, match=r"must have talweg .* installed"):
+    monkeypatch.setattr(_cluster, "code_digest", _missing)
+    with pytest.raises(talweg.InputError, match=r"must have this talweg installed"):
         certify(address)
 
 

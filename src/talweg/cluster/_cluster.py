@@ -16,8 +16,8 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from talweg import __version__
 from talweg._errors import ClusterError, InputError, MissingDependencyError, TalwegError
+from talweg.cluster._code import code_digest
 from talweg.cluster._tasks import same
 
 Progress = Callable[[str], None]
@@ -200,7 +200,7 @@ def connected(address: str, say: Progress) -> Iterator[Cluster]:
 
 
 def _require_workers(client: Any, address: str) -> None:
-    """One worker at least, and all of them with this talweg."""
+    """One worker at least, and all of them with the sources of this talweg."""
     try:
         client.wait_for_workers(1, timeout=ANSWER)
     except TimeoutError:
@@ -209,26 +209,19 @@ def _require_workers(client: Any, address: str) -> None:
             f"{ANSWER:.0f} s. Start some with `dask worker ADDRESS`."
         ) from None
     try:
-        versions = client.run(_talweg_version)
-    except ImportError as error:
+        codes = client.run(code_digest)
+    except (ImportError, AttributeError) as error:
         raise InputError(
-            f"The workers of `scheduler` of certify() must have talweg {__version__} installed; "
-            f"at {address!r} one says: {_short(error)}. Install it there."
+            "The workers of `scheduler` of certify() must have this talweg installed; at "
+            f"{address!r} one says: {_short(error)}. Install it there."
         ) from None
-    others = {version for version in versions.values() if version != __version__}
+    others = [worker for worker, code in codes.items() if code != code_digest()]
     if others:
         raise InputError(
-            f"The workers of `scheduler` of certify() must run talweg {__version__} as the client "
-            f"does; at {address!r} one runs {', '.join(sorted(map(str, others)))}. Install the "
-            "same version there."
+            "The workers of `scheduler` of certify() must run the same talweg as the client; at "
+            f"{address!r} other sources are on {', '.join(map(str, others[:3]))}. Install the same "
+            "version there."
         )
-
-
-def _talweg_version() -> str:
-    """On a worker."""
-    from talweg import __version__ as version
-
-    return version
 
 
 @contextlib.contextmanager

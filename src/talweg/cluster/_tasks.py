@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from talweg import __version__
 from talweg._errors import ClusterError
+from talweg.cluster._code import code_digest
 from talweg.enclosure import norm_upper, require_sound_arithmetic
 from talweg.network import KernelTerms, kernel_tile
 from talweg.verified import (
@@ -43,13 +43,13 @@ class Rows:
     """The factors of a block of samples.
 
     Attributes:
-        version: Of the talweg that made them.
+        code: Digest of the talweg that made them.
         factors: As those of `KernelTerms`, as arrays.
         outputs: k.
         lift: As that of `KernelTerms`.
     """
 
-    version: str
+    code: str
     factors: tuple[tuple[np.ndarray, np.ndarray], ...]
     outputs: int
     lift: float
@@ -59,10 +59,11 @@ class Rows:
 
     def terms(self) -> KernelTerms:
         """For `kernel_tile`."""
-        if self.version != __version__:
+        if self.code != code_digest():
             raise ClusterError(
-                f"The workers of `scheduler` of certify() must run talweg {self.version} as the "
-                f"client does; one runs {__version__}. Install the same version there."
+                "Every worker of `scheduler` of certify() must run the same talweg as the client; "
+                f"the sources of one are {code_digest()}, not {self.code}. Install the same "
+                "version there."
             )
         factors = tuple((_tensor(g), _tensor(h)) for g, h in self.factors)
         return KernelTerms(factors, self.outputs, self.lift)
@@ -107,7 +108,7 @@ def rows_of(terms: KernelTerms) -> Rows:
         terms: Of a block of samples.
     """
     factors = tuple((_array(g), _array(h)) for g, h in terms.factors)
-    return Rows(__version__, factors, terms.outputs, terms.lift)
+    return Rows(code_digest(), factors, terms.outputs, terms.lift)
 
 
 def same(thing: Thing) -> Thing:
