@@ -14,7 +14,7 @@ from tests.network.graphs import CASES as GRAPHS
 
 import talweg
 from talweg.certificate import Certificate, _damped_system, _polish
-from talweg.cluster import _cluster, _tasks
+from talweg.cluster import _cluster, _tasks, _tiles
 from talweg_check import check
 
 distributed = pytest.importorskip("distributed", reason="needs the extra dask")
@@ -55,7 +55,7 @@ def assert_valid(certificate: Certificate, folder: Path) -> None:
 def test_a_polished_certificate_is_that_of_one_machine_and_checked(
     address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, preconditioned_from: int
 ) -> None:
-    monkeypatch.setattr(_polish, "PRECONDITIONED_FROM", preconditioned_from)
+    monkeypatch.setattr(_polish, "CLUSTER_PRECONDITIONED_FROM", preconditioned_from)
     model, data = problem(widths=(3, 40, 1), n=12)
     said: list[str] = []
     found = talweg.certify(
@@ -102,7 +102,7 @@ def test_a_cross_entropy(address: str, monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_what_float32_cannot_factor_is_factored_in_float64(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_polish, "PRECONDITIONED_FROM", 1)
+    monkeypatch.setattr(_polish, "CLUSTER_PRECONDITIONED_FROM", 1)
     monkeypatch.setattr(
         _damped_system.PreconditionedSystem, "_factored", lambda self, kernel, damping: None
     )
@@ -168,7 +168,7 @@ def test_another_talweg_on_the_workers(address: str, monkeypatch: pytest.MonkeyP
 def test_a_worker_that_joined_late_with_another_talweg(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_tasks, "code_digest", _by_thread)
+    monkeypatch.setattr(_tiles, "code_digest", _by_thread)
     with pytest.raises(talweg.ClusterError, match=r"the sources of one are there, not here"):
         certify(address)
 

@@ -31,7 +31,7 @@ from talweg.certificate._model_record import (
 )
 from talweg.certificate._objective import LossName
 from talweg.certificate._polish import Polish
-from talweg.certificate._problem import Problem, checked_problem
+from talweg.certificate._problem import Problem, checked_problem, require_tiles
 from talweg.certificate._request import Request
 from talweg.certificate._search import Outcome, evaluate_theorem
 from talweg.certificate._sentence import claim_sentence
@@ -124,7 +124,7 @@ def certify(
     if scheduler is None:
         certificate = _answer(problem, polish, attack, seed, say, watch)
     else:
-        _require_tiles(problem)
+        require_tiles(problem)
         with connected(scheduler, say) as cluster:
             with_cluster = replace(problem, cluster=cluster)
             certificate = _answer(with_cluster, polish, attack, seed, say, watch)
@@ -135,22 +135,6 @@ def _require_seed(seed: Any) -> None:
     if isinstance(seed, bool) or not (isinstance(seed, int) and 0 <= seed < 2**63):
         raise InputError(
             f"`seed` of certify must be an integer from 0 to 2^63 - 1; got {seed!r}. Pass 0."
-        )
-
-
-def _require_tiles(problem: Problem) -> None:
-    network = problem.network
-    names = network.parameter_names()
-    if not network.is_chain or len(set(names)) < len(names):
-        raise InputError(
-            "`scheduler` of certify() goes with a chain of linear layers and activations; this "
-            "network branches, convolves or shares a parameter, and its kernel is formed on one "
-            "machine. Leave scheduler out."
-        )
-    if problem.inputs.device.type != "cpu":
-        raise InputError(
-            "`scheduler` of certify() goes with a model and data on the CPU; they are on "
-            f"{problem.inputs.device}. Move them, or leave scheduler out."
         )
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -24,6 +23,7 @@ from scipy.sparse.linalg import LinearOperator, cg, lobpcg
 from torch import Tensor
 from torch.func import vjp
 
+from talweg.certificate._kernel_factor import Factor, Kernel, KernelInMemory
 from talweg.network import FlatFunction, JacobianProducts, tangent_kernel_of
 from talweg.verified import cholesky_in_place
 
@@ -77,76 +77,6 @@ class DampedSystem(Protocol):
     def step(self, residual: Tensor, damping: float) -> Tensor | None:
         """``J^T (K + lambda I)^{-1} r``, ``(p,)``; None where no solution was found."""
         ...
-
-
-class Factor(Protocol):
-    """A Cholesky factor, wherever it is."""
-
-    def solve(self, b: Tensor) -> Tensor:
-        """X with L L^T X = B, ``(N, m)``."""
-        ...
-
-
-class Kernel(Protocol):
-    """K at some weights, to be factored once."""
-
-    def __len__(self) -> int: ...
-
-    def diagonal(self) -> Tensor:
-        """``K_ii``."""
-        ...
-
-    def factor(self, sigma: float) -> Factor | None:
-        """L with L L^T = K + sigma I up to rounding; None where none was found."""
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class FactorInMemory:
-    """A factor on this machine.
-
-    Args:
-        lower: L, ``(N, N)``.
-    """
-
-    lower: Tensor
-
-    def solve(self, b: Tensor) -> Tensor:
-        """X with L L^T X = B.
-
-        Args:
-            b: ``(N, m)``, of the factor's dtype.
-        """
-        y: Tensor = torch.linalg.solve_triangular(self.lower, b, upper=False)
-        x: Tensor = torch.linalg.solve_triangular(self.lower.mT, y, upper=True)
-        return x
-
-
-@dataclass(frozen=True, eq=False)
-class KernelInMemory:
-    """A kernel on this machine; factoring it overwrites it.
-
-    Args:
-        full: K, ``(N, N)``, contiguous.
-    """
-
-    full: Tensor
-
-    def __len__(self) -> int:
-        return len(self.full)
-
-    def diagonal(self) -> Tensor:
-        """``K_ii``."""
-        return self.full.diagonal()
-
-    def factor(self, sigma: float) -> FactorInMemory | None:
-        """L in the memory of K.
-
-        Args:
-            sigma: Added to the diagonal.
-        """
-        lower = cholesky_in_place(self.full, sigma)
-        return None if lower is None else FactorInMemory(lower)
 
 
 class FactoredSystem:

@@ -41,6 +41,10 @@ AMPLE = 8.0
 PRECONDITIONED_FROM = 3000
 """Residual entries from which the kernel is no longer factored in float64 at every step."""
 
+CLUSTER_PRECONDITIONED_FROM = 12_000
+"""The same on a cluster: there each iteration of conjugate gradients costs as much in messages as a
+factorisation of a few thousand rows."""
+
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
@@ -85,8 +89,8 @@ class Polish:
     def _new_system(self) -> DampedSystem:
         """Factorisations where they are cheap, and on an accelerator; else conjugate gradients."""
         function, centred, outputs = self._function, self._goal.centred, self._outputs
-        small = outputs.numel() < PRECONDITIONED_FROM
-        if small or outputs.device.type != "cpu" or not function.network.is_chain:
+        first = PRECONDITIONED_FROM if self._cluster is None else CLUSTER_PRECONDITIONED_FROM
+        if outputs.numel() < first or outputs.device.type != "cpu" or not function.network.is_chain:
             return self._factored_system()
         if self._cluster is not None:
             return ClusterPreconditionedSystem(self._cluster, function, centred=centred)

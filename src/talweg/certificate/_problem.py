@@ -111,6 +111,27 @@ def checked_problem(
     return Problem(network, X, objective, reading.theorem, target, smoothing, notes)
 
 
+def require_tiles(problem: Problem) -> None:
+    """Raises InputError where the kernel cannot be formed in tiles.
+
+    Args:
+        problem: Checked.
+    """
+    network = problem.network
+    names = network.parameter_names()
+    if not network.is_chain or len(set(names)) < len(names):
+        raise InputError(
+            "`scheduler` of certify() goes with a chain of linear layers and activations; this "
+            "network branches, convolves or shares a parameter, and its kernel is formed on one "
+            "machine. Leave scheduler out."
+        )
+    if problem.inputs.device.type != "cpu":
+        raise InputError(
+            "`scheduler` of certify() goes with a model and data on the CPU; they are on "
+            f"{problem.inputs.device}. Move them, or leave scheduler out."
+        )
+
+
 def _is_positive(target: object) -> bool:
     """Whether it is a number with a finite positive binary64 value."""
     if isinstance(target, bool) or not isinstance(target, int | float):

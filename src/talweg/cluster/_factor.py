@@ -31,7 +31,7 @@ class TiledFactor:
     Args:
         cluster: Where.
         tiling: Of the rows.
-        tiles: Futures of `_tasks.Tile` by block row and block column.
+        tiles: Futures of `Tile` by block row and block column.
         dtype: Of the tiles.
     """
 
@@ -94,7 +94,7 @@ def factored(
     Args:
         cluster: Where.
         tiling: Of the rows.
-        rows: Futures of `_tasks.Rows`, one for each block.
+        rows: Futures of `Rows`, one for each block.
         sigma: The shift.
         tau: 1.0 or -1.0.
         dtype: Of the rows, and of the result.

@@ -16,6 +16,7 @@ from torch import Tensor
 from talweg.cluster import _tasks
 from talweg.cluster._cluster import Cluster, Graph
 from talweg.cluster._factor import GROUP, TiledFactor, factored
+from talweg.cluster._tiles import Name, rows_of, tensor_of
 from talweg.cluster._tiling import Tiling, tiling_of
 from talweg.enclosure import norm_upper
 from talweg.network import KernelTerms
@@ -44,9 +45,7 @@ class TiledKernel:
         self._terms = terms
         self.tiling: Tiling = tiling_of(len(terms) // terms.outputs, terms.outputs)
         self.dtype = terms.factors[0][0].dtype
-        blocks = (
-            _tasks.rows_of(terms.samples(*self.tiling.samples(i))) for i in range(self.tiling.count)
-        )
+        blocks = (rows_of(terms.samples(*self.tiling.samples(i))) for i in range(self.tiling.count))
         self._rows = cluster.hold("rows", list(blocks))
 
     def __len__(self) -> int:
@@ -133,7 +132,7 @@ class TiledKernel:
                 continue  # a missing tile gives no bound
             if not _made_of(piece[3], i, j, digests):
                 return None
-            tiles[i, j] = TileDefect(*map(_tensor, piece[:3]))
+            tiles[i, j] = TileDefect(*map(tensor_of, piece[:3]))
         return tiled_defect_rows(tiling.edges, tiles, norms)
 
     def _pieces(self, factor: TiledFactor, sigma: float, tau: float) -> Iterator[Any]:
@@ -180,7 +179,7 @@ class TiledKernel:
 
 
 def _made_of(
-    used: Sequence[_tasks.Name], i: int, j: int, digests: Mapping[tuple[int, int], bytes]
+    used: Sequence[Name], i: int, j: int, digests: Mapping[tuple[int, int], bytes]
 ) -> bool:
     """Whether the tile (i, j) of L L^T was made of these versions of all the tiles it needs."""
     wanted = {(row, k) for k in range(j + 1) for row in (i, j)}
@@ -191,7 +190,7 @@ def _made_of(
 
 def _row_norms(norms: list[list[np.ndarray]]) -> Tensor:
     return torch.cat(
-        [norm_upper(torch.stack([_tensor(part) for part in parts], 1), 1) for parts in norms]
+        [norm_upper(torch.stack([tensor_of(part) for part in parts], 1), 1) for parts in norms]
     )
 
 
@@ -199,13 +198,9 @@ def _image(parts: Any) -> TileImage | None:
     """What a worker says of a tile; None where it is nothing of the kind."""
     if not (isinstance(parts, tuple) and len(parts) == 3 and _are_arrays(parts)):
         return None
-    return TileImage(*map(_tensor, parts))
+    return TileImage(*map(tensor_of, parts))
 
 
 def _are_arrays(parts: Sequence[Any]) -> bool:
     """Whether all are arrays of floats; their shapes are looked at where they are used."""
     return all(isinstance(part, np.ndarray) and part.dtype.kind == "f" for part in parts)
-
-
-def _tensor(array: np.ndarray) -> Tensor:
-    return torch.from_numpy(array if array.flags.writeable else array.copy())

@@ -1,28 +1,22 @@
 """What the workers do: pure functions of tiles, imported there by name.
 
-A tile of the factor carries a digest of its numbers, taken where it was computed, and whatever is
-made of it says which digests it was made of. A worker that is lost takes its tiles with it; they
-are computed again, perhaps by another library with other roundings, and a bound that had mixed the
-two would not be a bound. None stands for a tile that does not exist: a matrix that was found not to
-be positive definite. Inputs are never changed, because another task may read them later.
+None stands for a tile that does not exist: a matrix that was found not to be positive definite.
+Inputs are never changed, because another task may read them later.
 """
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from talweg._errors import ClusterError
-from talweg.cluster._code import code_digest
+from talweg.cluster._tiles import Name, PartialSum, Rows, Tile, array_of, sealed, tensor_of
 from talweg.enclosure import norm_upper, require_sound_arithmetic
-from talweg.network import KernelTerms, kernel_tile
+from talweg.network import kernel_tile
 from talweg.verified import (
     TileDefect,
     TileImage,
@@ -32,83 +26,7 @@ from talweg.verified import (
 )
 
 Thing = TypeVar("Thing")
-Name = tuple[int, int, bytes]
-"""Block row and block column of a tile of the factor, and its digest."""
-
 _checked = threading.local()
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """The factors of a block of samples.
-
-    Attributes:
-        code: Digest of the talweg that made them.
-        factors: As those of `KernelTerms`, as arrays.
-        outputs: k.
-        lift: As that of `KernelTerms`.
-    """
-
-    code: str
-    factors: tuple[tuple[np.ndarray, np.ndarray], ...]
-    outputs: int
-    lift: float
-
-    def __sizeof__(self) -> int:
-        return 256 + sum(g.nbytes + h.nbytes for g, h in self.factors)
-
-    def terms(self) -> KernelTerms:
-        """For `kernel_tile`."""
-        if self.code != code_digest():
-            raise ClusterError(
-                "Every worker of `scheduler` of certify() must run the same talweg as the client; "
-                f"the sources of one are {code_digest()}, not {self.code}. Install the same "
-                "version there."
-            )
-        factors = tuple((_tensor(g), _tensor(h)) for g, h in self.factors)
-        return KernelTerms(factors, self.outputs, self.lift)
-
-
-@dataclass(frozen=True, eq=False)
-class Tile:
-    """A tile of the factor.
-
-    Attributes:
-        array: Its numbers, C-contiguous.
-        digest: Of their bytes.
-    """
-
-    array: np.ndarray
-    digest: bytes
-
-    def __sizeof__(self) -> int:
-        return 256 + self.array.nbytes
-
-
-@dataclass(frozen=True, eq=False)
-class PartialSum:
-    """A sum of products of tiles of the factor.
-
-    Attributes:
-        array: Its numbers.
-        used: What it was made of.
-    """
-
-    array: np.ndarray
-    used: tuple[Name, ...]
-
-    def __sizeof__(self) -> int:
-        return 256 + self.array.nbytes + 96 * len(self.used)
-
-
-def rows_of(terms: KernelTerms) -> Rows:
-    """The factors as they travel.
-
-    Args:
-        terms: Of a block of samples.
-    """
-    factors = tuple((_array(g), _array(h)) for g, h in terms.factors)
-    return Rows(code_digest(), factors, terms.outputs, terms.lift)
 
 
 def same(thing: Thing) -> Thing:
@@ -130,7 +48,7 @@ def started(rows: Rows, columns: Rows, on_diagonal: bool, shift: float, sign: fl
         shift: Added to the diagonal.
         sign: 1.0 or -1.0.
     """
-    return _array(_shifted_tile(rows, columns, on_diagonal, shift, sign))
+    return array_of(_shifted_tile(rows, columns, on_diagonal, shift, sign))
 
 
 def started_and_eliminated(
@@ -141,7 +59,7 @@ def started_and_eliminated(
     if None in left or None in right:
         return None
     tile = _shifted_tile(rows, columns, on_diagonal, shift, sign)
-    return _array(_eliminated(tile, left, right))
+    return array_of(_eliminated(tile, left, right))
 
 
 def eliminated(
@@ -156,7 +74,7 @@ def eliminated(
     """
     if tile is None or None in left or None in right:
         return None
-    return _array(_eliminated(_tensor(tile).clone(), left, right))
+    return array_of(_eliminated(tensor_of(tile).clone(), left, right))
 
 
 def factored(tile: np.ndarray | None) -> Tile | None:
@@ -167,8 +85,8 @@ def factored(tile: np.ndarray | None) -> Tile | None:
     """
     if tile is None:
         return None
-    factor, info = torch.linalg.cholesky_ex(_tensor(tile))
-    return None if int(info) or not bool(factor.isfinite().all()) else _sealed(factor)
+    factor, info = torch.linalg.cholesky_ex(tensor_of(tile))
+    return None if int(info) or not bool(factor.isfinite().all()) else sealed(factor)
 
 
 def divided(tile: np.ndarray | None, diagonal: Tile | None) -> Tile | None:
@@ -181,9 +99,9 @@ def divided(tile: np.ndarray | None, diagonal: Tile | None) -> Tile | None:
     if tile is None or diagonal is None:
         return None
     solved = torch.linalg.solve_triangular(
-        _tensor(diagonal.array).mT, _tensor(tile), upper=True, left=False
+        tensor_of(diagonal.array).mT, tensor_of(tile), upper=True, left=False
     )
-    return _sealed(solved)
+    return sealed(solved)
 
 
 def label(tile: Tile | None) -> tuple[bytes, tuple[int, ...], np.ndarray] | None:
@@ -195,7 +113,7 @@ def label(tile: Tile | None) -> tuple[bytes, tuple[int, ...], np.ndarray] | None
     _require_sound()
     if tile is None:
         return None
-    return tile.digest, tile.array.shape, _array(norm_upper(_tensor(tile.array), 1))
+    return tile.digest, tile.array.shape, array_of(norm_upper(tensor_of(tile.array), 1))
 
 
 def summed(
@@ -215,14 +133,14 @@ def summed(
     _require_sound()
     if first and total is None:
         return None
-    array = None if total is None else _tensor(total.array)
+    array = None if total is None else tensor_of(total.array)
     used = () if total is None else total.used
     for k, (a, b) in enumerate(zip(left, right, strict=True), first):
         if a is None or b is None:
             return None
-        array = added_product(array, _tensor(a.array), _tensor(b.array))
+        array = added_product(array, tensor_of(a.array), tensor_of(b.array))
         used = (*used, (i, k, a.digest), (j, k, b.digest))
-    return None if array is None else PartialSum(_array(array), used)
+    return None if array is None else PartialSum(array_of(array), used)
 
 
 def defect(
@@ -243,8 +161,10 @@ def defect(
     if product is None:
         return None
     g = kernel_tile(rows.terms(), columns.terms(), on_diagonal=on_diagonal)
-    found: TileDefect = tile_defect(_tensor(product.array), g, sigma, tau, on_diagonal=on_diagonal)
-    return _array(found.rows), _array(found.columns), _array(found.before), product.used
+    found: TileDefect = tile_defect(
+        tensor_of(product.array), g, sigma, tau, on_diagonal=on_diagonal
+    )
+    return array_of(found.rows), array_of(found.columns), array_of(found.before), product.used
 
 
 def image(
@@ -273,8 +193,8 @@ def partial_solution(tile: Tile, x: np.ndarray, transposed: bool) -> np.ndarray:
         x: A block of vectors.
         transposed: Which.
     """
-    factor = _tensor(tile.array)
-    return _array((factor.mT if transposed else factor) @ _tensor(x))
+    factor = tensor_of(tile.array)
+    return array_of((factor.mT if transposed else factor) @ tensor_of(x))
 
 
 def solution(
@@ -288,12 +208,12 @@ def solution(
         parts: What the other unknowns contribute.
         transposed: Which.
     """
-    right = _tensor(b).clone()
+    right = tensor_of(b).clone()
     for part in parts:
-        right -= _tensor(part)
-    factor = _tensor(tile.array)
+        right -= tensor_of(part)
+    factor = tensor_of(tile.array)
     matrix = factor.mT if transposed else factor
-    return _array(torch.linalg.solve_triangular(matrix, right, upper=transposed))
+    return array_of(torch.linalg.solve_triangular(matrix, right, upper=transposed))
 
 
 def _shifted_tile(
@@ -310,29 +230,14 @@ def _shifted_tile(
 def _eliminated(tile: Tensor, left: Sequence[Tile | None], right: Sequence[Tile | None]) -> Tensor:
     for a, b in zip(left, right, strict=True):
         if a is not None and b is not None:
-            tile.addmm_(_tensor(a.array), _tensor(b.array).mT, alpha=-1.0)
+            tile.addmm_(tensor_of(a.array), tensor_of(b.array).mT, alpha=-1.0)
     return tile
 
 
 def _image_arrays(g: Tensor, vectors: np.ndarray) -> tuple[np.ndarray, ...]:
-    both = _tensor(vectors)
+    both = tensor_of(vectors)
     found: TileImage = tile_image(g, both[:, :-1].contiguous(), both[:, -1].contiguous())
-    return _array(found.image), _array(found.sums), _array(found.norms)
-
-
-def _sealed(tile: Tensor) -> Tile:
-    array = _array(tile)
-    return Tile(array, hashlib.blake2b(array.data, digest_size=16).digest())
-
-
-def _tensor(array: np.ndarray) -> Tensor:
-    """The array as a tensor; a copy where its memory came read-only, which torch does not know."""
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    found: np.ndarray = tensor.contiguous().numpy()
-    return found
+    return array_of(found.image), array_of(found.sums), array_of(found.norms)
 
 
 def _require_sound() -> None:
