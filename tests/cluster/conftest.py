@@ -8,12 +8,11 @@ import pytest
 
 from talweg.cluster import Cluster, _tiling, connected
 
-distributed = pytest.importorskip("distributed", reason="needs the extra dask")
-
 
 @pytest.fixture(scope="session")
 def address() -> Iterator[str]:
     """Of a scheduler with two workers in threads."""
+    distributed = pytest.importorskip("distributed", reason="needs the extra dask")
     with distributed.LocalCluster(
         processes=False, n_workers=2, threads_per_worker=1, dashboard_address=":0"
     ) as cluster:
