@@ -210,11 +210,13 @@ def _require_workers(client: Any, address: str) -> None:
         ) from None
     try:
         codes = client.run(code_digest)
-    except (ImportError, AttributeError) as error:
+    except OSError as error:
+        raise _lost(error) from error
+    except Exception as error:  # a plain one, with the worker's error in its text
         raise InputError(
             "The workers of `scheduler` of certify() must have this talweg installed; at "
             f"{address!r} one says: {_short(error)}. Install it there."
-        ) from None
+        ) from error
     others = [worker for worker, code in codes.items() if code != code_digest()]
     if others:
         raise InputError(
@@ -234,11 +236,14 @@ def _losses_told() -> Iterator[None]:
     except (TalwegError, GeneratorExit):
         raise
     except (asyncio.CancelledError, CancelledError, Exception) as error:
-        raise ClusterError(
-            "The scheduler of certify() and a worker must stay reachable and run its tasks; "
-            f"that failed: {_short(error)}. Look at their logs, and call certify again; nothing "
-            "was written."
-        ) from error
+        raise _lost(error) from error
+
+
+def _lost(error: BaseException) -> ClusterError:
+    return ClusterError(
+        "The scheduler of certify() and a worker must stay reachable and run its tasks; that "
+        f"failed: {_short(error)}. Look at their logs, and call certify again; nothing was written."
+    )
 
 
 @contextlib.contextmanager
@@ -262,5 +267,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _short(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
+    name, text = type(error).__name__, " ".join(str(error).split())[:200]
+    if name == "Exception":  # Dask's wrapping of an error that could not be sent
+        return text
+    return f"{name}: {text}" if text else name
