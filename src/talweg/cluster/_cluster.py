@@ -208,6 +208,8 @@ def _require_workers(client: Any, address: str) -> None:
             f"`scheduler` of certify() must have a worker; {address!r} has none after "
             f"{ANSWER:.0f} s. Start some with `dask worker ADDRESS`."
         ) from None
+    except OSError as error:
+        raise _lost(error) from error
     try:
         codes = client.run(code_digest)
     except OSError as error:
