@@ -171,10 +171,10 @@ class TiledKernel:
             shape = (rows.stop - rows.start, columns.stop - columns.start)
             if not (isinstance(labelled, tuple) and len(labelled) == 3 and labelled[1] == shape):
                 return None
+            if not (_are_arrays(labelled[2:]) and labelled[2].shape == shape[:1]):
+                return None
             digests[i, j] = labelled[0]
             norms[i].append(labelled[2])
-        if not all(_are_arrays(parts) and len({p.shape for p in parts}) == 1 for parts in norms):
-            return None
         return digests, _row_norms(norms)
 
 
@@ -183,6 +183,8 @@ def _made_of(
 ) -> bool:
     """Whether the tile (i, j) of L L^T was made of these versions of all the tiles it needs."""
     wanted = {(row, k) for k in range(j + 1) for row in (i, j)}
+    if not all(isinstance(name, tuple) and len(name) == 3 for name in used):
+        return False
     return {(row, k) for row, k, _ in used} == wanted and all(
         digests[row, k] == digest for row, k, digest in used
     )
