@@ -8,8 +8,9 @@ weights as drawn are bounded, which takes every step of a proof but its success.
 run on this machine, so that seconds tell what the cluster costs, not what it gains; memory per
 worker tells what it gains. `--kill` kills a worker with SIGKILL in the first factorisation.
 
-`--memory` compares the factorisation with `dask.array.linalg.cholesky` of the same tiles: largest
-sum over the workers of the memory of results, as the scheduler counts it.
+`--memory` compares the factorisation with `dask.array.linalg.cholesky` of the same tiles: the most
+bytes of results held at a time, as the scheduler counts them, each once and with the copies that
+workers keep of each other's tiles.
 """
 
 from __future__ import annotations
@@ -155,8 +156,8 @@ def memory_of_factorisations(arguments: argparse.Namespace, console: Console) ->
     state = linearize(read(wide_network(), X), X)
     terms, _ = enclosed_kernel_terms(state)
     dense = symmetric_kernel(state).mid.numpy()
-    table = Table(title=f"N = {arguments.samples:,}: most results held at a time, in sizes of L")
-    for column in ("factorisation", "tiles in a row", "held", "seconds"):
+    table = Table(title=f"N = {arguments.samples:,}, in sizes of L")
+    for column in ("factorisation", "tiles in a row", "once", "with copies", "seconds"):
         table.add_column(column, justify="right")
     with (
         local_cluster(arguments.workers, arguments.threads) as cluster,
@@ -179,15 +180,19 @@ def memory_of_factorisations(arguments: argparse.Namespace, console: Console) ->
             return futures
 
         def held() -> list[float]:
-            return [sum(worker.nbytes for worker in cluster.scheduler.workers.values()) / size]
+            scheduler = cluster.scheduler
+            once = sum(t.nbytes for t in list(scheduler.tasks.values()) if t.state == "memory")
+            copies = sum(worker.nbytes for worker in list(scheduler.workers.values()))
+            return [once / size, copies / size]
 
         size = 4.0 * arguments.samples**2
         for name, work in (("talweg", ours), ("dask.array", theirs)):
-            before, begun = held()[0], time.perf_counter()
+            before, begun = held(), time.perf_counter()
             with largest(held) as most:
                 result = work()
             seconds = time.perf_counter() - begun
-            table.add_row(name, str(count), f"{most[0] - before:.2f}", f"{seconds:.1f}")
+            sizes = (f"{m - b:.2f}" for m, b in zip(most, before, strict=True))
+            table.add_row(name, str(count), *sizes, f"{seconds:.1f}")
             del result
             time.sleep(1.0)
     console.print(table)
