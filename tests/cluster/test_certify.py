@@ -64,6 +64,7 @@ def test_a_polished_certificate_is_that_of_one_machine_and_checked(
     assert found.polished
     assert_valid(found, tmp_path)
     assert any(text.startswith("connecting to") for text in said)
+    assert any("workers of a Dask cluster" in note for note in found.notes)
     monkeypatch.undo()
     monkeypatch.setattr(_polish, "PRECONDITIONED_FROM", preconditioned_from)
     one = talweg.certify(model, data, polish=True, attack=False)
@@ -82,6 +83,7 @@ def test_bounds_with_several_outputs_and_equal_rows(
     found = talweg.certify(model, (X, y), attack=False, scheduler=address)
     monkeypatch.undo()
     one = talweg.certify(model, (X, y), attack=False)
+    assert found.notes[:-1] == one.notes  # the last one says where the bounds are from
     assert found.status == one.status == "UNDECIDED"
     assert_same_claims(one, found)
     assert found.as_given.missing_factor == pytest.approx(one.as_given.missing_factor, rel=1e-5)

@@ -48,6 +48,10 @@ from talweg.theory import TargetReached
 
 Progress = Callable[[str], None]
 
+ON_CLUSTER = (
+    "the kernel's eigenvalues were bounded from tiles that workers of a Dask cluster formed"
+)
+
 
 def certify(
     model: nn.Module,
@@ -126,8 +130,8 @@ def certify(
     else:
         require_tiles(problem)
         with connected(scheduler, say) as cluster:
-            with_cluster = replace(problem, cluster=cluster)
-            certificate = _answer(with_cluster, polish, attack, seed, say, watch)
+            problem = replace(problem, cluster=cluster, notes=(*problem.notes, ON_CLUSTER))
+            certificate = _answer(problem, polish, attack, seed, say, watch)
     return replace(certificate, seconds=_total(watch, begun))
 
 
