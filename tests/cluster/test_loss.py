@@ -22,15 +22,15 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIG
 def test_a_killed_worker_costs_time_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_cluster, "LOOK", 0.01)
     monkeypatch.setattr(_tiling, "LEAST_TILE", 1)
-    monkeypatch.setattr(_tiling, "TILES", 10)
+    monkeypatch.setattr(_tiling, "TILES", 8)
     model, data = problem(widths=(6, 120, 1), n=40)
     one = talweg.certify(model, data, polish=True, attack=False)
     assert one.status == "PROVED", one.reason
     one.load_into_(model)
     killed: dict[str, int] = {}
-    # Workers that ask the lost one for a tile would wait half a minute for its answer.
+    # Workers that ask the lost one for a tile would wait half a minute for it.
     with (
-        dask.config.set({"distributed.comm.timeouts.connect": "2s"}),
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
         distributed.LocalCluster(
             n_workers=3, threads_per_worker=1, processes=True, dashboard_address=":0"
         ) as cluster,

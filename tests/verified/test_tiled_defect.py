@@ -96,6 +96,17 @@ def test_any_factor_is_bounded(
             assert all(Fraction(b) >= e for b, e in zip(bounds, exact, strict=True))
 
 
+@pytest.mark.parametrize("edges", EDGES)
+def test_products_that_underflow_to_nothing_are_counted(edges: tuple[int, ...]) -> None:
+    n = edges[-1]
+    g = torch.zeros(n, n, dtype=torch.float64)
+    factor = torch.full_like(g, 1.5e-162)  # each product is just below half the least number
+    assert float((factor @ factor.T).amax()) == 0.0
+    bounds = tiled(g, factor, edges, 0.0, 1.0).tolist()
+    exact = exact_row_sums(g, block_lower(factor, edges), 0.0, 1.0)
+    assert all(Fraction(b) >= e for b, e in zip(bounds, exact, strict=True))
+
+
 @pytest.mark.parametrize("edges", [(0, 150, 300), (0, 257, 514, 700)])
 def test_it_is_about_as_sharp_as_without_tiles(edges: tuple[int, ...]) -> None:
     n = edges[-1]
