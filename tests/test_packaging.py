@@ -20,7 +20,7 @@ PROJECTS = {
     "talweg_check": (ROOT / "checker", ROOT / "checker" / "src" / "talweg_check"),
 }
 EXTRAS = {
-    "check", "demo", "docs", "lightning", "lint", "report", "reproduce", "tensorboard", "test",
+    "check", "dask", "demo", "docs", "lightning", "lint", "report", "reproduce", "tensorboard", "test",
     "transformers",
 }  # fmt: skip
 """At least these; what a message names must be among them."""

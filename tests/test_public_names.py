@@ -14,6 +14,7 @@ import talweg
 PUBLIC = {
     "Certificate",
     "CertificateFileError",
+    "ClusterError",
     "Falsification",
     "InputError",
     "Measurement",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from talweg._errors import (
     CertificateFileError,
+    ClusterError,
     InputError,
     MissingDependencyError,
     ReadingError,
@@ -40,6 +41,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Certificate",
     "CertificateFileError",
+    "ClusterError",
     "Falsification",
     "Finding",
     "InputError",

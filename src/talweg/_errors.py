@@ -7,6 +7,7 @@ TalwegError
 ├── ReadingError               the live model disagrees with talweg's reading of it
 ├── UnsoundArithmeticError     this machine's floating point breaks an assumption of the enclosures
 ├── CertificateFileError       a `.talweg` file is malformed, or cannot be written
+├── ClusterError               the Dask cluster of `scheduler` was lost, or a task failed on it
 └── MissingDependencyError     an optional package is needed; the message names the extra
 
 A theorem that does not apply is an answer (`Verdict`), never an error.
@@ -45,3 +46,7 @@ class CertificateFileError(TalwegError, ValueError):
 
 class MissingDependencyError(TalwegError, ImportError):
     """An optional dependency is not installed."""
+
+
+class ClusterError(TalwegError, RuntimeError):
+    """The cluster that was to compute a certificate was lost, or a task failed on it."""

@@ -99,10 +99,18 @@ def _pip(arguments: list[str], _: bool) -> None:
             assert set(extra[1].split(",")) <= project["optional-dependencies"].keys(), word
 
 
+def _dask(arguments: list[str], whole: bool) -> None:
+    assert arguments[0] in ("scheduler", "worker"), arguments[0]
+    assert not whole or arguments[0] == "scheduler" or len(arguments) > 1, (
+        "a worker needs an address"
+    )
+
+
 CHECKS: dict[str, Callable[[list[str], bool], None]] = {
     "talweg": _talweg,
     "python": _python,
     "python3": _python,
+    "dask": _dask,
     "make": _make,
     "pip": _pip,
 }

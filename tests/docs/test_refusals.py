@@ -24,6 +24,7 @@ READING = [
 COVERED = [
     *(SOURCE / "network" / f"_{name}.py" for name in READING),
     *sorted((SOURCE / "certificate").glob("*.py")),
+    *sorted((SOURCE / "cluster").glob("*.py")),
     *sorted((SOURCE / "prescribe").glob("*.py")),
     *(SOURCE / "cli" / f"_{name}.py" for name in ("spec", "paths")),
 ]
@@ -39,6 +40,7 @@ NO_REFUSAL = {
     "T11 applies from iterate", "which is refused earlier; please report",
     "before it was moved to weights; please report",
     "a preconditioner was asked for before it was made; please report",
+    "a kernel without trainable parameters was asked for; please report",
 }  # fmt: skip
 """What no input produces, and reasons of a proof."""
 

@@ -114,7 +114,7 @@ SABOTAGE: tuple[tuple[str, object, str, object], ...] = (
     ("verified.spectral_norm_upper", spectral_norm, "norm_upper", _low_norm),
     ("network.linearize", _ball, "lift_", _shrunk),
     ("network.kernel_ball", _ball, "lift_", _shrunk),
-    ("network.symmetric_kernel", kernel, "_radius_rows", _smaller(kernel._radius_rows, 0.1)),
+    ("network.symmetric_kernel", kernel, "radius_rows", _smaller(kernel.radius_rows, 0.1)),
     ("network.jacobian_ball", _ball, "lift_", _shrunk),
     ("network.residual_ball", _ball, "lift_", _shrunk),
     ("network.residual_norm_bound", _linearization, "norm_upper", _low_norm),

@@ -12,6 +12,12 @@ from torch import Tensor
 
 from talweg.certificate._objective import Objective
 from talweg.certificate._padding import padded_down, padded_up
+from talweg.cluster import (
+    Cluster,
+    TiledKernel,
+    tiled_largest_eigenvalue_upper,
+    tiled_smallest_eigenvalue_lower,
+)
 from talweg.enclosure import Ball, Interval
 from talweg.network import (
     FlatFunction,
@@ -19,6 +25,7 @@ from talweg.network import (
     LipschitzBound,
     Network,
     NetworkState,
+    enclosed_kernel_terms,
     lipschitz_attack_approx,
     network_state,
     state_kernel_ball,
@@ -97,18 +104,24 @@ class MeasuredBounds:
         return replace(self, lipschitz=state_lipschitz(self.state), is_rough=False)
 
 
-def measured_bounds(network: Network, objective: Objective, watch: Stopwatch) -> MeasuredBounds:
+def measured_bounds(
+    network: Network, objective: Objective, watch: Stopwatch, cluster: Cluster | None = None
+) -> MeasuredBounds:
     """Bounds of loss, kernel spectrum and Jacobian at the stored weights.
 
     Args:
-        network: Any network.
+        network: Any network; a chain where there is a cluster.
         objective: The loss with its data.
         watch: Where the seconds of each stage are booked.
+        cluster: Where the kernel lives, None for this machine.
     """
     begun = time.perf_counter()
     state = network_state(network, objective.rows.inputs, objective.rows.multiplicity)
     start = objective.start_bounds(state)
-    smallest, largest = _spectrum(state, objective, watch, begun)
+    if cluster is not None and isinstance(state, Linearization):
+        smallest, largest = _spectrum_on(cluster, state, objective, watch, begun)
+    else:
+        smallest, largest = _spectrum(state, objective, watch, begun)
     sigma = Interval.point(smallest).sqrt().lo if 0.0 < smallest < math.inf else 0.0
     norm = Interval.point(largest).sqrt().hi if 0.0 <= largest < math.inf else math.inf
     # Most weights are far from the criterion, and then a rough constant says so as well.
@@ -140,6 +153,23 @@ def _spectrum(
     )
     begun = watch.add("kernel", begun)
     bounds = smallest_eigenvalue_lower(kernel), psd_largest_eigenvalue_upper(kernel)
+    watch.add("eigenvalues", begun)
+    return bounds
+
+
+def _spectrum_on(
+    cluster: Cluster, state: Linearization, objective: Objective, watch: Stopwatch, begun: float
+) -> tuple[float, float]:
+    """The same of a kernel in tiles."""
+    terms, radius_rows = enclosed_kernel_terms(state, centred=objective.projects)
+    if not terms.factors:  # nothing is trained
+        return -math.inf, math.inf
+    kernel = TiledKernel(cluster, terms)
+    begun = watch.add("kernel", begun)
+    bounds = (
+        tiled_smallest_eigenvalue_lower(kernel, radius_rows),
+        max(tiled_largest_eigenvalue_upper(kernel, radius_rows), 0.0),
+    )
     watch.add("eigenvalues", begun)
     return bounds
 

@@ -32,10 +32,11 @@ from talweg.certificate._model_record import (
 )
 from talweg.certificate._objective import LossName
 from talweg.certificate._polish import Polish
-from talweg.certificate._problem import Problem, checked_problem
+from talweg.certificate._problem import Problem, checked_problem, require_tiles
 from talweg.certificate._request import Request
 from talweg.certificate._search import Outcome, evaluate_theorem
 from talweg.certificate._sentence import claim_sentence
+from talweg.cluster import connected
 from talweg.enclosure import require_sound_arithmetic
 from talweg.network import (
     FlatFunction,
@@ -47,6 +48,10 @@ from talweg.network import (
 from talweg.theory import TargetReached
 
 Progress = Callable[[str], None]
+
+ON_CLUSTER = (
+    "the kernel's eigenvalues were bounded from tiles that workers of a Dask cluster formed"
+)
 
 
 def certify(
@@ -61,6 +66,7 @@ def certify(
     attack: bool = True,
     seed: int = 0,
     progress: Progress | None = None,
+    scheduler: str | None = None,
 ) -> Certificate:
     """Prove that full-batch gradient descent from these weights reaches the infimum of its loss.
 
@@ -93,6 +99,9 @@ def certify(
         attack: Also measure the slack of the Lipschitz bound, by a search for its worst case.
         seed: Of that search.
         progress: Called with a short text when a stage begins.
+        scheduler: Address of a Dask scheduler, such as "tcp://host:8786": the kernel is formed and
+            factored by its workers, and no N x N array exists on this machine (needs the extra
+            ``dask``, and a chain). None computes here.
 
     Returns:
         The certificate; ``status`` is "PROVED", "UNDECIDED" or "REFUTED".
@@ -101,7 +110,10 @@ def certify(
         InputError: Data or an argument is malformed.
         UnsupportedModelError: The model holds something that talweg cannot read.
         ReadingError: The live model and the reading of it disagree.
-        UnsoundArithmeticError: This machine's floating point breaks an assumption.
+        UnsoundArithmeticError: This machine's floating point, or that of a worker, breaks an
+            assumption.
+        MissingDependencyError: A scheduler was named, and Dask is not installed.
+        ClusterError: The scheduler or all workers were lost on the way.
     """
     watch = Stopwatch()
     begun = time.perf_counter()
@@ -114,7 +126,13 @@ def certify(
     watch.add("reading", begun)
     if not isinstance(problem, Problem):
         return replace(problem, seconds=_total(watch, begun))
-    certificate = _answer(problem, polish, attack, seed, say, watch)
+    if scheduler is None:
+        certificate = _answer(problem, polish, attack, seed, say, watch)
+    else:
+        require_tiles(problem)
+        with connected(scheduler, say) as cluster:
+            problem = replace(problem, cluster=cluster, notes=(*problem.notes, ON_CLUSTER))
+            certificate = _answer(problem, polish, attack, seed, say, watch)
     return replace(certificate, seconds=_total(watch, begun))
 
 
@@ -175,7 +193,7 @@ def _search(problem: Problem) -> Polish | None:
     rows, goal = problem.objective.rows, problem.objective.polish_goal()
     if goal is None:
         return None
-    return Polish(problem.network, rows.inputs, goal, rows.multiplicity)
+    return Polish(problem.network, rows.inputs, goal, rows.multiplicity, problem.cluster)
 
 
 def _hopeless_missing_factor(

@@ -23,6 +23,7 @@ from scipy.sparse.linalg import LinearOperator, cg, lobpcg
 from torch import Tensor
 from torch.func import vjp
 
+from talweg.certificate._kernel_factor import Factor, Kernel, KernelInMemory
 from talweg.network import FlatFunction, JacobianProducts, tangent_kernel_of
 from talweg.verified import cholesky_in_place
 
@@ -161,7 +162,7 @@ class PreconditionedSystem:
     def __init__(self, function: FlatFunction, *, centred: bool) -> None:
         self._function = function
         self._centred = centred
-        self._factor: Tensor | None = None  # of K + mu I at earlier weights, float32
+        self._factor: Factor | None = None  # of K + mu I at earlier weights, float32
         self._fresh = False
         self._w: Tensor | None = None
         self._products: dict[torch.dtype, JacobianProducts] = {}
@@ -190,7 +191,7 @@ class PreconditionedSystem:
         self._network = self._function.network_at(w)
         self._shape = torch.Size((len(self._function.inputs), self._network.output_dim))
         if self._factor is None and math.isnan(self._mean):
-            kernel = kernel_at(self._function, w, torch.float32, centred=self._centred)
+            kernel = self.kernel_here(w)
             self._mean = float(kernel.diagonal().mean())
             self._factored(kernel, 1e-2 * self._mean)
 
@@ -248,14 +249,22 @@ class PreconditionedSystem:
         self._factor = None  # its memory first
         if self._w is None:
             raise RuntimeError("a system was asked before it was moved to weights; please report")
-        kernel = kernel_at(self._function, self._w, torch.float32, centred=self._centred)
+        kernel = self.kernel_here(self._w)
         self._mean = float(kernel.diagonal().mean())
         self._factored(kernel, damping)
 
-    def _factored(self, kernel: Tensor, damping: float) -> None:
+    def kernel_here(self, w: Tensor) -> Kernel:
+        """The kernel in float32, to be factored.
+
+        Args:
+            w: ``(p,)``.
+        """
+        return KernelInMemory(kernel_at(self._function, w, torch.float32, centred=self._centred))
+
+    def _factored(self, kernel: Kernel, damping: float) -> None:
         """Factor K + mu I in place, mu at least what float32 needs; None if it takes too much."""
         least = LEAST_SHARE * math.sqrt(len(kernel)) * float(kernel.diagonal().max())
-        self._factor = cholesky_in_place(kernel, max(damping, least))
+        self._factor = kernel.factor(max(damping, least))
         self._fresh = self._factor is not None
         self.factorisations += 1
 
@@ -321,12 +330,11 @@ class PreconditionedSystem:
         def apply(x: np.ndarray) -> np.ndarray:
             b = torch.from_numpy(np.ascontiguousarray(x.reshape(len(x), -1)))
             size = b.norm(dim=0).clamp(min=1e-300)
-            y = torch.linalg.solve_triangular(factor, (b / size).to(factor.dtype), upper=False)
-            y = torch.linalg.solve_triangular(factor.mT, y, upper=True).to(torch.float64) * size
+            y = factor.solve((b / size).to(torch.float32)).to(torch.float64) * size
             solution: np.ndarray = y.numpy().reshape(x.shape)
             return solution
 
-        n = len(factor)
+        n = self._shape.numel()
         return LinearOperator((n, n), matvec=apply, matmat=apply, dtype=np.float64)
 
     def _ritz(self) -> float | None:

@@ -15,6 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from talweg.certificate._cluster_system import (
+    ClusterFactoredSystem,
+    ClusterPreconditionedSystem,
+)
 from talweg.certificate._damped_system import (
     DampedSystem,
     FactoredSystem,
@@ -22,6 +26,7 @@ from talweg.certificate._damped_system import (
     centred_rows,
 )
 from talweg.certificate._objective import PolishGoal
+from talweg.cluster import Cluster
 from talweg.network import FlatFunction, Network
 
 FIRST_DAMPING = 1e-2
@@ -35,6 +40,10 @@ AMPLE = 8.0
 
 PRECONDITIONED_FROM = 3000
 """Residual entries from which the kernel is no longer factored in float64 at every step."""
+
+CLUSTER_PRECONDITIONED_FROM = 12_000
+"""The same on a cluster: there each iteration of conjugate gradients costs as much in messages as a
+factorisation of a few thousand rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,25 +71,44 @@ class Polish:
         inputs: Distinct rows ``(n, d)``.
         goal: The outputs to reach.
         multiplicity: ``(n,)``.
+        cluster: Where the kernel lives, None for this machine.
     """
 
     def __init__(
-        self, network: Network, inputs: Tensor, goal: PolishGoal, multiplicity: Tensor
-    ) -> None:
+        self, network: Network, inputs: Tensor, goal: PolishGoal, multiplicity: Tensor,
+        cluster: Cluster | None = None,
+    ) -> None:  # fmt: skip
         root = multiplicity.to(torch.float64).sqrt()
         self._goal = goal
         self._function = FlatFunction(network, inputs, root)
         self._outputs = goal.outputs * root.reshape(-1, 1)
         self._start = self._function.start
-        self._system: DampedSystem = _system(self._function, self._outputs, centred=goal.centred)
+        self._cluster = cluster
+        self._system = self._new_system()
+
+    def _new_system(self) -> DampedSystem:
+        """Factorisations where they are cheap, and on an accelerator; else conjugate gradients."""
+        function, centred, outputs = self._function, self._goal.centred, self._outputs
+        first = PRECONDITIONED_FROM if self._cluster is None else CLUSTER_PRECONDITIONED_FROM
+        if outputs.numel() < first or outputs.device.type != "cpu" or not function.network.is_chain:
+            return self._factored_system()
+        if self._cluster is not None:
+            return ClusterPreconditionedSystem(self._cluster, function, centred=centred)
+        return PreconditionedSystem(function, centred=centred)
+
+    def _factored_system(self) -> DampedSystem:
+        if self._cluster is not None:
+            return ClusterFactoredSystem(self._cluster, self._function, centred=self._goal.centred)
+        return FactoredSystem(self._function, centred=self._goal.centred)
 
     def smallest_at_start(self) -> float | None:
         """The kernel's smallest eigenvalue at the start, estimated, where bounds would cost more.
 
         From above, up to roundings: a Ritz value, or LAPACK's eigenvalue for a graph. None for a
-        small chain.
+        small chain, or one whose kernel is factored on a cluster.
         """
-        if isinstance(self._system, FactoredSystem) and self._function.network.is_chain:
+        is_estimated = isinstance(self._system, PreconditionedSystem)
+        if not is_estimated and self._function.network.is_chain:
             return None
         self._system.move_to(self._start)
         return self._system.find_smallest()
@@ -129,7 +157,7 @@ class Polish:
                 step = system.step(residual, damping)
                 if step is None and isinstance(system, PreconditionedSystem):
                     # Too ill-conditioned for a factor in float32: from here on in float64.
-                    system = self._system = FactoredSystem(function, centred=goal.centred)
+                    system = self._system = self._factored_system()
                     system.move_to(w)
                     step = system.step(residual, damping)
                 if step is not None:
@@ -147,14 +175,6 @@ class Polish:
             damping = max(damping * shrink, LEAST_DAMPING * mean)
             w, residual, norm = trial, trial_residual, trial_norm
             steps += 1
-
-
-def _system(function: FlatFunction, residual: Tensor, *, centred: bool) -> DampedSystem:
-    """Factorisations where they are cheap, and on an accelerator; else conjugate gradients."""
-    small = residual.numel() < PRECONDITIONED_FROM
-    if small or residual.device.type != "cpu" or not function.network.is_chain:
-        return FactoredSystem(function, centred=centred)
-    return PreconditionedSystem(function, centred=centred)
 
 
 def _looks_met(system: DampedSystem, need: float, beta: float) -> bool:

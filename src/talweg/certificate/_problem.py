@@ -16,6 +16,7 @@ from talweg.certificate._objective import Objective
 from talweg.certificate._request import Answer, Family, Request
 from talweg.certificate._squared import SquaredFamily
 from talweg.certificate._theorems import Theorem
+from talweg.cluster import Cluster
 from talweg.network import Network, gate, read
 
 KINDS: dict[str, Family] = {
@@ -45,6 +46,7 @@ class Problem:
     target: float | None
     label_smoothing: float
     notes: tuple[str, ...]
+    cluster: Cluster | None = None
 
     @property
     def samples(self) -> int:
@@ -55,7 +57,7 @@ class Problem:
         return self.network.output_dim
 
     def bounds(self, network: Network, watch: Stopwatch) -> MeasuredBounds:
-        bounds = measured_bounds(network, self.objective, watch)
+        bounds = measured_bounds(network, self.objective, watch, self.cluster)
         begun = time.perf_counter()
         bounds = bounds.sharpened(self.theorem.need(bounds))
         watch.add("lipschitz", begun)
@@ -107,6 +109,27 @@ def checked_problem(
         return _unproved(answer, request, network, reading.samples, reading.theorem.id, notes)
     smoothing = float(request.label_smoothing)
     return Problem(network, X, objective, reading.theorem, target, smoothing, notes)
+
+
+def require_tiles(problem: Problem) -> None:
+    """Raises InputError where the kernel cannot be formed in tiles.
+
+    Args:
+        problem: Checked.
+    """
+    network = problem.network
+    names = network.parameter_names()
+    if not network.is_chain or len(set(names)) < len(names):
+        raise InputError(
+            "`scheduler` of certify() goes with a chain of linear layers and activations; this "
+            "network branches, convolves or shares a parameter, and its kernel is formed on one "
+            "machine. Leave scheduler out."
+        )
+    if problem.inputs.device.type != "cpu":
+        raise InputError(
+            "`scheduler` of certify() goes with a model and data on the CPU; they are on "
+            f"{problem.inputs.device}. Move them, or leave scheduler out."
+        )
 
 
 def _is_positive(target: object) -> bool:

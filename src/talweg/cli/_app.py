@@ -131,6 +131,14 @@ def certify(
     ] = None,
     theorem: Annotated[Theorem | None, typer.Option(help="Theorem; T11 by default.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the attack.")] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Dask scheduler, such as tcp://host:8786, whose workers hold the kernel; without "
+            "it this machine does.",
+        ),
+    ] = None,
 ) -> None:
     """Prove that gradient descent from these weights on this data reaches zero training loss."""
     with errors_reported():
@@ -144,6 +152,7 @@ def certify(
             "target": target,
             "theorem": theorem and theorem.value,
             "seed": seed,
+            "scheduler": scheduler,
         }
         chosen = {key: value for key, value in given.items() if value is not None}
         raise typer.Exit(run_certify(spec, out, chosen, as_json=json))

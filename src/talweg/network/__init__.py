@@ -49,6 +49,12 @@ from talweg.network._graph import (
 )
 from talweg.network._jacobian_products import JacobianProducts
 from talweg.network._kernel import symmetric_kernel
+from talweg.network._kernel_terms import (
+    KernelTerms,
+    enclosed_kernel_terms,
+    kernel_terms_approx,
+    kernel_tile,
+)
 from talweg.network._linearization import (
     Linearization,
     kernel_ball,
@@ -87,6 +93,7 @@ __all__ = [
     "GradientError",
     "JacobianLipschitz",
     "JacobianProducts",
+    "KernelTerms",
     "Linear",
     "Linearization",
     "LipschitzBound",
@@ -111,6 +118,7 @@ __all__ = [
     "TangentKernelOperator",
     "build_module",
     "check_data",
+    "enclosed_kernel_terms",
     "evaluate_approx",
     "extreme_eigenvalues_approx",
     "gate",
@@ -121,6 +129,8 @@ __all__ = [
     "jacobian_ball",
     "jacobian_lipschitz_upper",
     "kernel_ball",
+    "kernel_terms_approx",
+    "kernel_tile",
     "linearize",
     "lipschitz_attack_approx",
     "merge_duplicates",

@@ -55,7 +55,7 @@ def symmetric_kernel(state: Linearization) -> SymmetricBall:
         _fill_strip(kernel, factors, first, last, k)
     rows = torch.zeros(n * k, dtype=torch.float64, device=device)
     for outputs, inputs in factors:
-        rows = add_up(rows, _radius_rows(outputs, inputs, k, len(factors)))
+        rows = add_up(rows, radius_rows(outputs, inputs, k, len(factors)))
     finite = bool(kernel.sum().isfinite()) or bool(kernel.isfinite().all())
     if not finite:
         kernel.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
@@ -87,8 +87,15 @@ def _fill_strip(
     kernel[: first * k, rows] = kernel[rows, : first * k].T
 
 
-def _radius_rows(outputs: Ball, inputs: Ball, k: int, terms: int) -> Tensor:
-    """Row sums of the radius of one term, with its share of the roundings of the sum."""
+def radius_rows(outputs: Ball, inputs: Ball, k: int, terms: int) -> Tensor:
+    """Row sums of the radius of one term, with its share of the roundings of the sum.
+
+    Args:
+        outputs: G, ball ``(n k, d)``.
+        inputs: H~, ball ``(n, c)``.
+        k: Outputs.
+        terms: Sums that a product takes part in at most.
+    """
     rho, tau = _norms(outputs)
     sigma, theta = (v.repeat_interleave(k) for v in _norms(inputs))
     v, w = add_up(rho, tau), add_up(sigma, theta)

@@ -38,8 +38,21 @@ def deflated_upper(mid: Tensor, vectors: Tensor, values: Tensor) -> float:
     if not (bool(vectors.isfinite().all()) and bool(values.isfinite().all())):
         return math.inf
     image = matmul(mid, vectors, bound="norms")  # (n, m)
+    return deflated_upper_from(image, float(norm_upper(mid)), vectors, values)
+
+
+def deflated_upper_from(image: Ball, size: float, vectors: Tensor, values: Tensor) -> float:
+    """The same from an enclosure of G V, for a G that is not at hand.
+
+    Args:
+        image: Ball ``(n, m)`` that holds G V.
+        size: An upper bound of the Frobenius norm of G.
+        vectors: V ``(n, m)`` float64, hints.
+        values: theta ``(m,)`` float64, hints.
+    """
+    if not (bool(vectors.isfinite().all()) and bool(values.isfinite().all())):
+        return math.inf
     residual = image - Ball.exact(vectors) * Ball.exact(values)
-    size = float(norm_upper(mid))
     count = _best_count(residual.mid, values, size)
     if count == 0 or not math.isfinite(size):
         return math.inf
@@ -77,7 +90,8 @@ def _bound(vectors: Tensor, values: Tensor, residual: Ball, size: float) -> floa
     rest = (Interval.point(size) * size - Interval.point(kept) * kept).hi
     c = Interval.point(max(rest, 0.0)).sqrt()
     half = (a - c) * 0.5
-    total = (a + c) * 0.5 + (half * half + b * b).sqrt()
+    # Squares: what lies below zero is rounding, seen where they underflow.
+    total = (a + c) * 0.5 + (half * half + b * b).clip_nonnegative().sqrt()
     return total.hi if not math.isnan(total.hi) else math.inf
 
 
