@@ -20,8 +20,8 @@ PROJECTS = {
     "talweg_check": (ROOT / "checker", ROOT / "checker" / "src" / "talweg_check"),
 }
 EXTRAS = {
-    "check", "dask", "demo", "docs", "lightning", "lint", "report", "reproduce", "tensorboard", "test",
-    "transformers",
+    "check", "dask", "demo", "docs", "lightning", "lint", "report", "reproduce", "tensorboard",
+    "test", "transformers",
 }  # fmt: skip
 """At least these; what a message names must be among them."""
 
