@@ -4,6 +4,8 @@
 # make lint   style, format and types
 # make bench  every benchmark; the peers install into environments of their own first
 # make docs   the documentation as a site, in site/
+# make wheels  wheels and source distributions of talweg and talweg-check, in dist/
+# make check-wheels  installs them into fresh environments, runs the demo, and checks its file alone
 # make venv   only the environment with everything that the tests need, in .venv
 #
 # PYTHON=... picks the interpreter (3.11 or newer); PIP_ARGS=... reaches every pip install.
@@ -11,7 +13,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test lint bench soundness docs venv clean
+.PHONY: demo test lint bench soundness docs wheels check-wheels venv clean
 
 OUT ?= out
 PIP_ARGS ?=
@@ -48,6 +50,14 @@ bench: $(TEST_STAMP) bench-peers
 docs: $(DOCS_STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --clean
 	@echo "Open site/index.html; with its search: python3 -m http.server --directory site"
+
+wheels: $(TEST_STAMP)
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d "$(CURDIR)/dist"
+	cd checker && "$(CURDIR)/$(BIN)/python" -m hatchling build -d "$(CURDIR)/dist"
+
+check-wheels: wheels
+	.ci/check-wheels "$(CURDIR)/$(BIN)/python" $(PIP_ARGS)
 
 venv: $(TEST_STAMP)
 

@@ -12,10 +12,11 @@ ROOT = Path(__file__).resolve().parents[1]
 TALWEG = ROOT / "src" / "talweg"
 CHECKER = ROOT / "checker" / "src" / "talweg_check"
 
-ANY = frozenset({"_durable", "_errors"})
+ANY = frozenset({"_display", "_durable", "_errors"})
 """Rooms that every other room may import."""
 
 ALLOWED: dict[str, set[str]] = {
+    "_display": set(),
     "_durable": set(),
     "_errors": set(),
     "nn": set(),

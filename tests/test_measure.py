@@ -135,6 +135,8 @@ def test_misuse_is_refused() -> None:
     model, X, y = problem()
     cases = [
         ("loss of measure", lambda: measure(model, (X, y), loss="l1")),
+        ("data of measure.*ndarray", lambda: measure(model, (X.numpy(), y.numpy()))),
+        ("data of measure.*got Tensor", lambda: measure(model, X)),
         ("y of measure", lambda: measure(model, (X, y[:, :1]))),
         ("y of measure", lambda: measure(model, (X, y * math.nan))),
         ("X of measure", lambda: measure(model, (X * math.inf, y))),

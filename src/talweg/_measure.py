@@ -31,6 +31,12 @@ from talweg.network._tangent_kernel import tangent_kernel
 LOSSES = ("mse", "sse", "half_sse")
 
 
+def _described(data: object) -> str:
+    if isinstance(data, tuple | list) and len(data) <= 4:
+        return f"({', '.join(type(item).__name__ for item in data)})"
+    return type(data).__name__
+
+
 def measure(
     model: nn.Module,
     data: tuple[Tensor, Tensor],
@@ -72,6 +78,15 @@ def measure(
         raise InputError(
             f"loss of measure: one of {', '.join(LOSSES)} is required; got {loss!r}; choose one "
             f"of them"
+        )
+    if not (
+        isinstance(data, tuple | list)
+        and len(data) == 2
+        and all(isinstance(item, Tensor) for item in data)
+    ):
+        raise InputError(
+            "data of measure: a pair (X, y) of tensors is required; got "
+            f"{_described(data)}; convert arrays with torch.as_tensor"
         )
     X, y = data
     function = SampleFunction(model, dtype, "measure")

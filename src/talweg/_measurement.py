@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from talweg._display import Grid, Sheet, Shown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 _FOOTNOTE = "floating point, not a proof; None: undefined or not converged"
 
 
-@dataclass(frozen=True)
-class Measurement:
+@dataclass(frozen=True, repr=False)
+class Measurement(Shown):
     """Numbers of one model on one training set, in floating point: none is a bound or a proof.
 
     Attributes:
@@ -112,13 +113,9 @@ class Measurement:
         lines = [f"{name:<17}{value:>20}  {meaning}" for name, value, meaning in self._rows()]
         return "\n".join([*lines, f"({_FOOTNOTE})"])
 
-    def _repr_html_(self) -> str:
-        rows = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in self._rows()
-        )
-        head = "<tr><th>quantity</th><th>value</th><th>meaning</th></tr>"
-        return f"<table>{head}{rows}</table><p>{html.escape(_FOOTNOTE)}</p>"
+    def _sheet(self) -> Sheet:
+        grid = Grid(("quantity", "value", "meaning"), self._rows(), numbers=frozenset({1}))
+        return Sheet("talweg measure", grids=(grid,), note=_FOOTNOTE)
 
 
 def _number(value: float | None) -> str:

@@ -35,8 +35,16 @@ def test_the_whole_demo(talweg: Command, tmp_path: Path) -> None:
     assert measured <= certified  # the certificate is an upper bound
     assert measured > certified / 100  # and of the right size
     assert (out / "digits.talweg").is_file()
-    assert {path.name for path in out.iterdir()} == {"digits.talweg", "report.txt", "demo.json"}
+    assert {path.name for path in out.iterdir()} == {
+        "digits.talweg", "report.html", "report.txt", "demo.json"
+    }  # fmt: skip
     assert (out / "report.txt").read_text() in done.out
+    assert (out / "report.html").as_uri() in done.out
+    page = (out / "report.html").read_text().split('<script type="application/json"')[0]
+    assert "PROVED: confirmed by the independent checker" in page
+    assert f"At step {record['trapping_time']:,} the theorem applies for the first time" in page
+    for figure in ("missing", "training-loss", "landscape", "envelope", "spectrum"):
+        assert f'id="plot-{figure}"' in page
     for path in out.iterdir():
         assert str(path) in done.out
 
@@ -56,6 +64,23 @@ def test_a_run_cut_short_is_undecided_and_leaves_no_certificate(
     assert "PROVED" not in done.text
     assert not (tmp_path / "digits.talweg").exists()
     assert "does not apply at any checkpoint" in (tmp_path / "report.txt").read_text()
+    page = (tmp_path / "report.html").read_text().split('<script type="application/json"')[0]
+    assert "At no checkpoint does the theorem apply." in page
+    assert "UNDECIDED" in page
+    assert "PROVED" not in page
+
+
+def test_without_what_draws_the_page(
+    talweg: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digits, "STEPS", 20)
+    monkeypatch.setattr(digits, "CHECKPOINTS", (0, 20))
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    (tmp_path / "report.html").write_text("of an earlier demo")
+    done = talweg("demo", "--out", tmp_path)
+    assert done.code == 1
+    assert "No report.html: a report needs Jinja2" in done.out
+    assert {path.name for path in tmp_path.iterdir()} == {"report.txt", "demo.json"}
 
 
 def test_the_output_folder_is_checked_first(talweg: Command, tmp_path: Path) -> None:

@@ -36,6 +36,17 @@ def test_one_json_object(talweg: Command, write_spec: WriteSpec) -> None:
     assert {"kind", "certainty", "seen", "source", "change"} <= set(found["findings"][0])
 
 
+def test_targets_without_a_second_axis(talweg: Command, write_spec: WriteSpec) -> None:
+    """As for `certify`; PyTorch would broadcast them, with a warning, to n x n differences."""
+    found = []
+    for body in (GOOD, GOOD.replace("network(), X, y", "network(), X, y[:, 0]")):
+        found.append(
+            json.loads(talweg("diagnose", write_spec(body), "--steps", "40", "--json").out)
+        )
+    assert "y[:, 0]" in body
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize(
     ("body", "arguments", "words"),
     [

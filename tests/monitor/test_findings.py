@@ -260,6 +260,19 @@ def test_diagnose_says_what_it_needs(loader: list[object], steps: int, words: st
         talweg.diagnose(model, loader, F.mse_loss, optimizer, steps=steps)
 
 
+def test_a_pair_of_tensors_is_one_full_batch() -> None:
+    torch.manual_seed(0)
+    X, y = torch.randn(16, 3), torch.randn(16, 1)
+    model = nn.Linear(3, 1)
+    found = [
+        talweg.diagnose(
+            model, loader, F.mse_loss, torch.optim.SGD(model.parameters(), 0.1), steps=20
+        )
+        for loader in ((X, y), [X, y], [(X, y)])
+    ]
+    assert found[0] == found[1] == found[2]
+
+
 def test_a_generator_is_refused_when_it_runs_out() -> None:
     model, X = _mlp(), torch.ones(8, 6)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)

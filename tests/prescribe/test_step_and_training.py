@@ -123,6 +123,29 @@ def test_passing_through_is_noticed(trained: TrainedUntilProved) -> None:
     assert found.trapping_time == 13
 
 
+class _Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 24), nn.Linear(24, 24)
+        self.norm, self.out = nn.LayerNorm(24), nn.Linear(24, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        return self.out(h + torch.nn.functional.gelu(self.second(self.norm(h))))
+
+
+def test_networks_that_branch_are_trained_as_well() -> None:
+    torch.manual_seed(3)
+    model = _Residual().double()
+    X, y = torch.randn(5, 3, dtype=torch.float64), torch.randn(5, 1, dtype=torch.float64)
+    X, y = torch.cat([X, X[:1]]), torch.cat([y, y[:1]])  # a row that occurs twice
+    found = train_until_proved(model, (X, y), max_steps=3000, descent_steps=5)
+    assert found.status == "PROVED", found.reason
+    assert found.trapping_time is not None
+    assert found.checks[-1].missing_factor < 1.1
+    assert found.checks[0].missing_factor > 10.0
+
+
 def test_lbfgs_works() -> None:
     found = train_until_proved(
         network(), data(),

@@ -46,7 +46,19 @@ def body(name: str = "T11") -> dict[str, Any]:
 
 
 VALID = {"verdict": "valid", "reason": "", "claim": SENTENCE, "seconds": 0.5}
+SLICE = {
+    "slices": [
+        {"x": [-0.2, 0.0, 0.2], "y": [-0.2, 0.0, 0.2],
+         "log10": [[-1.0, -1.5, -1.0], [-1.2, -3.0, None], [-1.0, -1.5, -0.5]]},
+        {"x": [-0.01, 0.0, 0.01], "y": [-0.01, 0.0, 0.01], "log10": [[-3.0] * 3] * 3},
+    ],
+    "path": [(0, 0.0, 0.0, 1e-3), (1, 0.004, 0.001, 8e-4), (29, 0.008, 0.0, 1.5e-6)],
+    "ahead": [(29.0, 0.008, 0.0, 1.5e-6), (1e6, 0.02, 0.0, 1e-20)],
+    "off_plane": 1e-4, "circle": (0.01, 0.1), "radius": 0.125, "parameters": 40,
+    "second": "in which the path leaves that line most",
+}  # fmt: skip
 MEASURED = {
+    "landscape": SLICE,
     "eigenvalues": [4.0, 1.5, 1.01, 3.0], "layers": [("0: linear 3→4", 0.75), ("2", 0.25)],
     "losses": [(k, 0.001 * 0.8**k) for k in range(30)], "left_out": ["Something was left out."],
 }  # fmt: skip
@@ -60,3 +72,18 @@ SECTION: dict[str, Any] = {
     "notes": ["of 100 starts"], "tables": {"by_step": [["step", "status"], ["0.1", WORD]]},
     "pictures": {"rate.png": DOT}, "violated": 1, "bounds": 2, "seconds": 3.25,
 }  # fmt: skip
+
+DEMO: dict[str, Any] = {
+    "checkpoints": [
+        {"step": k, "loss": 10.0**-k, "residual_norm": 10.0 ** (-k / 2), "sigma_min": 0.2,
+         "missing_factor": 1e3 * 10.0**-k, "applies": k >= 4}
+        for k in range(8)
+    ],
+    "trapping_time": 4, "held_out_sign_errors": 0.1, "held_out_rows": 1597,
+    "certificate": {"status": WORD, "theorem": "T11", "halving_steps": 7.0},
+    "descent": [
+        {"step_size": 0.1, "halving_steps": 5.0, "loss_ratio": 0.5},
+        {"step_size": 0.25, "halving_steps": None, "loss_ratio": float("inf")},
+    ],
+}  # fmt: skip
+"""What ``talweg demo`` tells its page."""

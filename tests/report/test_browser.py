@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.report.certificates import MEASURED, SECTION, VALID, body
+from tests.report.certificates import DEMO, MEASURED, SECTION, VALID, body
 from tests.report.records import ATTACK, FINDINGS, hostile_rows, rows_of_descent
 
 from talweg.report import (
     Report,
     certificate_report,
     comparison_report,
+    demo_report,
     experiment_report,
     joined_report,
     run_report,
@@ -47,6 +48,7 @@ REPORTS: dict[str, Callable[[], Report]] = {
     "hostile": lambda: run_report(hostile_rows(), title=ATTACK),
     "comparison": lambda: comparison_report({"a" * 200: rows_of_descent(), "b": hostile_rows()}),
     "certificate": lambda: certificate_report(body("T9"), check=VALID, measured=MEASURED),
+    "demo": lambda: demo_report(DEMO, certificate_report(body(), check=VALID, measured=MEASURED)),
     "joined": lambda: joined_report(
         [
             certificate_report(body(), file="a" * 300, measured=MEASURED),
@@ -152,7 +154,7 @@ def test_a_tag_that_got_through_would_not_run(browser: Browser, tmp_path: Path) 
     assert any("Content Security Policy" in entry["message"] for entry in refused)
 
 
-@pytest.mark.parametrize("name", ["run", "comparison"])
+@pytest.mark.parametrize("name", ["run", "comparison", "certificate", "demo"])
 def test_everything_is_reached_with_tab(browser: Browser, name: str) -> None:
     browser.open(name)
     seen = []
@@ -199,6 +201,33 @@ def test_themes(browser: Browser) -> None:
         assert time.monotonic() - begun < PATIENCE
         time.sleep(0.05)
     assert browser.js("document.getElementById('theme').ariaPressed") == "false"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_the_slice(browser: Browser, size: tuple[int, int], theme: str) -> None:
+    """Square, with the ball as a circle, its name readable in both themes."""
+    browser.open("certificate", size, theme)
+    plot = "document.getElementById('plot-landscape')"
+    box = f"{plot}.querySelector('.plot .heatmaplayer image, .plot .contourlayer').getBBox()"
+    width, height = browser.js(f"(b => [b.width, b.height])({box})")
+    assert width > 150
+    assert abs(width - height) < 2
+    ring = f"{plot}.querySelector('.scatterlayer .trace path.js-line').getBBox()"
+    across, high = browser.js(f"(b => [b.width, b.height])({ring})")
+    assert 0.3 * width < across < width
+    assert abs(across - high) < 2
+    name = f"{plot}.querySelector('.annotation')"
+    assert browser.js(f"{name}.textContent") == "certified ball"
+    ground, text = browser.js(
+        f"(e => [e.querySelector('.bg').style.fill, e.querySelector('text').style.fill])({name})"
+    )
+    assert (ground, text) == (
+        ("rgb(255, 255, 255)", "rgb(26, 29, 34)") if theme == "light"
+        else ("rgb(28, 32, 39)", "rgb(233, 235, 239)")
+    )  # fmt: skip
+    words = browser.js(f"{plot}.getAttribute('aria-label')")
+    assert "a circle of radius at most" in words
 
 
 def test_pictures_have_words(browser: Browser) -> None:

@@ -206,7 +206,8 @@ def test_many_radii() -> None:
 def test_plotly_accepts_every_figure(name: str) -> None:
     report = certificate_report(body(name), check=VALID, measured=MEASURED)
     assert [f.name for f in report.figures] == [
-        "profile", "criterion", "envelope", "measured", "spectrum", "layers"
+        "profile", "criterion", "envelope", "measured", "landscape", "landscape-closer",
+        "spectrum", "layers",
     ]  # fmt: skip
     for figure in report.figures:
         plain = json.loads(re.sub(r'"@[a-z0-9/.]+"', '"#123456"', json.dumps(

@@ -15,6 +15,7 @@ from talweg_check._float64_check import require_float64
 from talweg_check._grades import Grade
 from talweg_check._grammar import Certificate
 from talweg_check._grammar import certificate as parsed
+from talweg_check._html import Shown
 from talweg_check._linear_algebra import smallest_eigenvalue_lower
 from talweg_check._models import jacobian_lipschitz, network, stored_numbers
 from talweg_check._network import merged
@@ -27,7 +28,7 @@ REASON_LIMIT = 500  # characters; a hostile file may hold long names
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Shown):
     """`verdict` is valid, invalid or incomplete; `claim` the sentence, once the fields gave it.
 
     `grade` is arb or float64, once the number of entries decided it.

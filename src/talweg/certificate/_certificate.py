@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from torch import Tensor, nn
 
+from talweg._display import Sheet, Shown
 from talweg._errors import InputError
 from talweg.certificate._document import Document, write_document
 from talweg.network import Network
@@ -38,8 +38,8 @@ class AsGiven:
     missing_factor: float | None
 
 
-@dataclass(frozen=True, eq=False)
-class Certificate:
+@dataclass(frozen=True, eq=False, repr=False)
+class Certificate(Shown):
     """A claim about gradient descent from the stored weights, or the reason why there is none.
 
     Numbers are None where they were not reached. One-sided bounds say their side in the file
@@ -56,6 +56,7 @@ class Certificate:
         as_given: The answer for the weights as given.
         verdict: The theorem's hypotheses one by one.
         claim: The sentence, only when PROVED.
+        advice: What to try next, only where a hypothesis was not shown.
         label_smoothing: Of a cross-entropy.
         residual_norm: Squared losses: upper bound of ``|F(w0) - y|``.
         initial_gap: Smoothed labels: upper bound of the loss at w0 above its infimum, summed over
@@ -91,6 +92,7 @@ class Certificate:
     as_given: AsGiven
     verdict: Verdict[Any] | None = None
     claim: str | None = None
+    advice: str | None = None
     label_smoothing: float = 0.0
     residual_norm: float | None = None
     initial_gap: float | None = None
@@ -181,9 +183,9 @@ class Certificate:
     def to_dict(self) -> dict[str, Any]:
         """The numbers as a JSON-able dictionary; infinities become None."""
         keys = (
-            "status", "reason", "theorem", "loss", "label_smoothing", "target", "claim", "samples",
-            "outputs", "parameters", "residual_norm", "initial_gap", "pl_constant", "initial_loss",
-            "sigma_min_lower", "jacobian_lipschitz_upper", "radius",
+            "status", "reason", "advice", "theorem", "loss", "label_smoothing", "target", "claim",
+            "samples", "outputs", "parameters", "residual_norm", "initial_gap", "pl_constant",
+            "initial_loss", "sigma_min_lower", "jacobian_lipschitz_upper", "radius",
             "step_size", "rate", "one_minus_rate", "halving_steps", "steps", "floor", "slack",
             "polished", "polish_distance", "file",
         )  # fmt: skip
@@ -204,6 +206,8 @@ class Certificate:
     def rows(self) -> list[tuple[str, str]]:
         """Label and text of every line of the table."""
         lines = [("status", self.status), ("reason", self.reason)]
+        if self.advice is not None:
+            lines.append(("what to do", self.advice))
         lines.append(
             ("weights", f"polished, {self.polish_distance:.3g} away from those given")
             if self.polished
@@ -254,16 +258,8 @@ class Certificate:
             table.add_row(label, text)
         yield table
 
-    def __str__(self) -> str:
-        return "\n".join(f"{label:<20} {text}" for label, text in self.rows())
-
-    def _repr_html_(self) -> str:
-        body = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(label)}</th>"
-            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
-            for label, text in self.rows()
-        )
-        return f"<table><caption>talweg certificate ({self.theorem})</caption>{body}</table>"
+    def _sheet(self) -> Sheet:
+        return Sheet.of_status(f"talweg certificate ({self.theorem})", self.status, self.rows())
 
 
 def named_tensors(network: Network) -> list[tuple[str, Tensor]]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from talweg._errors import InputError
+from talweg.certificate._advice import advice
 from talweg.certificate._bounds import (
     HOPELESS,
     MeasuredBounds,
@@ -176,6 +177,13 @@ def _answer(
         _described(problem, bounds, outcome, given),
         status="UNDECIDED",
         reason=given.reason + (_polish_failed(problem) if polish else ""),
+        advice=advice(
+            outcome.verdict,
+            problem.objective.name,
+            problem.target,
+            problem.label_smoothing,
+            polished=polish,
+        ),
         slack=_slack(problem, problem.network, bounds, seed, say, watch) if attack else None,
     )
 

@@ -88,7 +88,7 @@ def checked_problem(
     if not (isinstance(data, tuple | list) and len(data) == 2):
         raise InputError(
             "`data` of certify(model, data) must be a pair (X, y) of tensors; got "
-            f"{type(data).__name__}. Pass inputs and targets together."
+            f"{type(data).__name__}. Pass all inputs and all targets at once, as two tensors."
         )
     # A copy of its own: what is hashed and stored at the end is what was bounded at the beginning.
     X, y = (v.detach().clone() if isinstance(v, Tensor) else v for v in data)

@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from talweg._display import Sheet, Shown
 from talweg._errors import InputError
 from talweg.certificate._objective import SQUARED_SCALINGS
 from talweg.enclosure import Interval, require_sound_arithmetic
@@ -50,8 +51,8 @@ NESTED_FRACTIONS = (0.125, 0.25, 0.5, 1.0)
 LEAST_RADIUS = 1e-150
 
 
-@dataclass(frozen=True, eq=False)
-class RunCertificate:
+@dataclass(frozen=True, eq=False, repr=False)
+class RunCertificate(Shown):
     """What is proved of a recorded run, or why nothing is.
 
     Attributes:
@@ -75,6 +76,17 @@ class RunCertificate:
     radius: float | None = None
     one_minus_rates: tuple[float, ...] = ()
     shrink: float | None = None
+
+    def _sheet(self) -> Sheet:
+        rows = [("status", self.status), ("reason", self.reason), ("steps", f"{self.steps:,}")]
+        if self.radius is not None:
+            rows.append(("radius", f"{self.radius:.6g} (every iterate is that near the first)"))
+        if self.losses_upper:
+            ends = f"{self.losses_upper[0]:.6g} -> {self.losses_upper[-1]:.6g}"
+            rows.append(("loss <=", ends))
+        if self.shrink is not None:
+            rows.append(("last / first loss <=", f"{self.shrink:.6g}"))
+        return Sheet.of_status("certificate of a recorded run (T12)", self.status, rows)
 
 
 def certify_run(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ import torch
 from rich.table import Table
 
 from talweg import __version__
+from talweg._errors import MissingDependencyError
 from talweg.certificate import Certificate, certify
-from talweg.cli._checker import CheckerAnswer, checker_command, run_checker
+from talweg.cli._certificate_page import certificate_page
+from talweg.cli._checker import checker_command
 from talweg.cli._console import finite, plain_text, print_json, print_result, stdout_console, table
 from talweg.cli._digits import (
     STEPS,
@@ -37,6 +40,7 @@ from talweg.cli._digits import (
 )
 from talweg.cli._outcome import NOT_PROVED
 from talweg.cli._paths import make_writable_folder
+from talweg.report import Report, demo_report, write
 
 COMPARED_STEPS = 2000
 """Gradient descent steps per measured step size: about two seconds each."""
@@ -67,7 +71,7 @@ class Checkpoint:
 
 @one_thread()
 def run_demo(out: Path, *, seed: int, as_json: bool) -> int:
-    """Train, certify, check, compare; write certificate, report and numbers into ``out``.
+    """Train, certify, check, compare; write certificate, reports and numbers into ``out``.
 
     Returns:
         The exit code: that of the checker where the certificate is PROVED, else 1.
@@ -102,12 +106,11 @@ def run_demo(out: Path, *, seed: int, as_json: bool) -> int:
         "checker": None,
         "descent": [],
     }
-    code, file = NOT_PROVED, out / "digits.talweg"
+    code, file, page = NOT_PROVED, out / "digits.talweg", None
     if certificate.status == "PROVED":
         record["certificate"] = certificate.save(file).to_dict()
-        answer = run_checker(file)
-        code = answer.exit_code
-        record["checker"] = {**answer.record, "exit_code": code}
+        page, code, answer = certificate_page(file, check=True)
+        record["checker"] = {key: answer[key] for key in _ANSWERED} | {"exit_code": code}
         printer.say("", _checker_line(answer), "")
         descents = _compared_descents(model, data, certificate)
         record["descent"] = [asdict(one) for one in descents]
@@ -120,7 +123,9 @@ def run_demo(out: Path, *, seed: int, as_json: bool) -> int:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-    _finish(record, printer, out, file if certificate.status == "PROVED" else None)
+    files = [file] if certificate.status == "PROVED" else []
+    files += _page(out / "report.html", record, page, printer)
+    _finish(record, printer, out, files)
     if as_json:
         print_json(record)
     return code
@@ -202,30 +207,46 @@ def _descent_table(certificate: Certificate, descents: list[MeasuredDescent]) ->
     return made
 
 
-def _checker_line(answer: CheckerAnswer) -> str:
-    verdict = answer.record.get("verdict", "incomplete")
-    seconds = answer.record.get("seconds")
+_ANSWERED = ("verdict", "reason", "claim", "grade", "seconds")
+
+
+def _checker_line(answer: Mapping[str, Any]) -> str:
+    seconds = answer["seconds"]
     took = f" in {seconds:.1f} s" if isinstance(seconds, int | float) else ""
-    reason = answer.record.get("reason") or answer.message
-    return f"Independent checker (separate process): {verdict}{took}" + (
+    reason = answer["reason"]
+    return f"Independent checker (separate process): {answer['verdict']}{took}" + (
         f"; {reason}" if reason else ""
     )
 
 
-def _finish(record: dict[str, Any], printer: _Printer, out: Path, file: Path | None) -> None:
+def _page(
+    path: Path, record: dict[str, Any], certificate: Report | None, printer: _Printer
+) -> list[Path]:
+    """Write the page; without the packages that draw it, say so and go on."""
+    try:
+        return [write(demo_report(record, certificate), path)]
+    except MissingDependencyError as error:
+        path.unlink(missing_ok=True)  # of an earlier demo
+        printer.say("", f"No {path.name}: {error}")
+        return []
+
+
+def _finish(record: dict[str, Any], printer: _Printer, out: Path, files: list[Path]) -> None:
     trapped, held_out = record["trapping_time"], record["held_out_sign_errors"]
     when = (
         "does not apply at any checkpoint" if trapped is None else f"applies from step {trapped:,}"
     )
     report, numbers = out / "report.txt", out / "demo.json"
-    files = [str(path) for path in (file, report, numbers) if path is not None]
+    named = ", ".join(map(str, [*files, report, numbers]))
+    page = next((path for path in files if path.suffix == ".html"), None)
     printer.say(
         "",
         f"Trapping time: the theorem {when}.",
         f"Wrong sign: {100 * record['training_sign_errors']:.1f} % of the training rows, "
         f"{100 * held_out:.1f} % of {record['held_out_rows']:,} held-out rows. "
         "The certificate speaks of the training loss only.",
-        f"{record['seconds']:.0f} s in all. Files: {', '.join(files)}",
+        f"{record['seconds']:.0f} s in all. Files: {named}",
+        *([] if page is None else [f"The report, for a browser: {page.resolve().as_uri()}"]),
     )
     _write(report, printer.text)
     _write(numbers, json.dumps(finite(record), indent=2, allow_nan=False) + "\n")

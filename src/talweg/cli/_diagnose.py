@@ -18,8 +18,19 @@ from talweg.cli._optimizers import OPTIMIZERS
 from talweg.cli._outcome import DONE
 from talweg.cli._spec import Problem, any_model_run, load_problem
 
+
+def _mse(outputs: Tensor, targets: Tensor) -> Tensor:
+    """As `certify` reads targets: ``(n,)`` and ``(n, 1)`` are the same thing.
+
+    PyTorch would broadcast them to n x n differences.
+    """
+    if outputs.numel() == targets.numel() == len(outputs) == len(targets):
+        targets = targets.reshape(outputs.shape)
+    return F.mse_loss(outputs, targets)
+
+
 LOSSES: dict[str, Callable[..., Tensor]] = {
-    "mse": F.mse_loss,
+    "mse": _mse,
     "cross_entropy": F.cross_entropy,
 }
 

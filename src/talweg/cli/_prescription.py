@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from talweg._display import Grid, Sheet, text_of
 from talweg._errors import InputError, SpecError
 from talweg.certificate import Certificate, certify
-from talweg.cli._console import (
-    Progress,
-    plain_text,
-    print_json,
-    progress_on_terminal,
-    stdout_console,
-    table,
-)
+from talweg.cli._console import Progress, print_json, progress_on_terminal, stdout_console
 from talweg.cli._optimizers import OPTIMIZERS
 from talweg.cli._outcome import DONE, NOT_PROVED
 from talweg.cli._paths import require_writable_file
@@ -49,39 +43,10 @@ def run_scale(
             problem.model, (problem.X, problem.y), form=form, headroom=headroom, loss=name,
             held_out=problem.held_out, descent_steps=steps, progress=progress,
         )  # fmt: skip
-    lines: Lines = [
-        ("status", found.status),
-        ("reason", found.reason),
-        ("form", _FORMS[form]),
-        ("threshold", f"{found.threshold_upper:.6g} (|y| / int s; any larger scale, strictly)"),
-        ("formula", f"{found.formula_scale:.6g} (2 beta |y| / sigma_0^2)"),
-    ]
-    if found.smallest_scale is not None and found.smallest_certificate is not None:
-        halving = found.smallest_certificate.halving_steps or float("inf")
-        text = f"{found.smallest_scale:.9g} (certified; halving steps {halving:,.0f})"
-        lines.append(("smallest scale", text))
-        lines.append(("recommended scale", f"{found.scale:.9g}"))
-    if form == "offset" and found.scale is not None:
-        text = (
-            "y + c F(w0), rounded to float64: off by at most "
-            f"{found.target_rounding_upper:.3g} in norm; predictions subtract c F(w0)"
-        )
-        lines.append(("targets", text))
-    record = found.to_dict()
-    extra = ""
-    if found.options:
-        made = table(
-            "scale", "step size", "certified halving", "radius", title="What other scales buy (T8)"
-        )
-        for option in found.options:
-            made.add_row(
-                f"{option.scale:.4g}", f"{option.step_size:.3e}", f"{option.halving_steps:,.0f}",
-                f"{option.radius:.3g}",
-            )  # fmt: skip
-        extra = "\n" + plain_text(made)
     return _finished(
-        lines, record, found.status, found.certificate, found.outlook, out, as_json, extra
-    )
+        found.rows(), found.to_dict(), found.status, found.certificate, found.outlook, out,
+        as_json, found.grids(),
+    )  # fmt: skip
 
 
 def run_width(
@@ -118,34 +83,12 @@ def run_width(
             seeds=range(seeds), loss=name, held_out=first.held_out, descent_steps=steps,
             progress=progress,
         )  # fmt: skip
-    lines: Lines = [("status", found.status), ("reason", found.reason)]
-    if found.width is not None:
-        lines.append(("width", f"{found.width:,} (smallest tried that does for every seed)"))
-    lines.append(("note", "no claim about widths between those tried: weights differ for each"))
-    each = table("seed", "smallest width", "missing factor", "certified halving", "held-out error")
-    for i, (seed, width) in enumerate(found.per_seed.items()):
-        factors = [
-            t.missing_factor for t in found.trials if (t.seed, t.width) == (seed, width)
-        ] or [None]
-        certificate = found.certificates[i] if found.certificates else None
-        outlook = found.outlooks[i] if found.outlooks else None
-        halving = None if certificate is None else certificate.halving_steps
-        each.add_row(
-            str(seed), _shown(width, ",d"), _shown(factors[0], ".4g"), _shown(halving, ",.0f"),
-            _shown(None if outlook is None else outlook.held_out_error, ".4g"),
-        )  # fmt: skip
-    tried = table("width", "seed", "certified", "missing factor")
-    for trial in found.trials:
-        verdict = "yes" if trial.proved else "no"
-        tried.add_row(
-            f"{trial.width:,}", str(trial.seed), verdict, _shown(trial.missing_factor, ".5g")
-        )
-    extra = "\n" + plain_text(each) + "\n" + plain_text(tried)
     first_certificate = found.certificates[0] if found.certificates else None
     first_outlook = found.outlooks[0] if found.outlooks else None
     return _finished(
-        lines, found.to_dict(), found.status, first_certificate, first_outlook, None, as_json, extra
-    )
+        found.rows(), found.to_dict(), found.status, first_certificate, first_outlook, None,
+        as_json, found.grids(),
+    )  # fmt: skip
 
 
 def run_step(spec: str, loss: str | None, out: Path | None, steps: int, *, as_json: bool) -> int:
@@ -156,19 +99,8 @@ def run_step(spec: str, loss: str | None, out: Path | None, steps: int, *, as_js
             problem.model, (problem.X, problem.y), loss=name, held_out=problem.held_out,
             descent_steps=steps, progress=progress,
         )  # fmt: skip
-    lines: Lines = [("status", found.status), ("reason", found.reason)]
-    if found.step_size is not None:
-        halving = f"halving steps {found.halving_steps:,.0f}"
-        lines.append(("largest step", f"{found.step_size:.9g} ({found.theorem}), {halving}"))
-    if found.best_rate_step is not None:
-        halving = f"halving steps {found.best_rate_halving_steps:,.0f}"
-        lines.append(("fastest certified", f"{found.best_rate_step:.9g} (T11), {halving}"))
-    lines += [
-        ("2 / sharpness", _shown(found.stability_limit_approx, ".6g") + " (float estimate)"),
-        ("2 / |J|^2", _shown(found.gauss_newton_limit_approx, ".6g") + " (float estimate)"),
-    ]
     return _finished(
-        lines, found.to_dict(), found.status, found.certificate, found.outlook, out, as_json
+        found.rows(), found.to_dict(), found.status, found.certificate, found.outlook, out, as_json
     )
 
 
@@ -200,23 +132,13 @@ def run_train(
             check_every=check_every, loss=name, held_out=problem.held_out, descent_steps=steps,
             progress=progress,
         )  # fmt: skip
-    when = found.trapping_time
-    from_there = "the first iterate that T11 certifies; plain gradient descent is certified from it"
-    lines: Lines = [
-        ("status", found.status),
-        ("reason", found.reason),
-        ("optimiser", f"{optimizer}, learning rate {rate:g}, {schedule} over {max_steps:,} steps"),
-        ("trapping time", "none" if when is None else f"{when:,} ({from_there})"),
-    ]
-    shown = table("step", "|r|", "missing factor", title="Checks (float estimates)")
-    for check in found.checks:
-        shown.add_row(
-            f"{check.step:,}", f"{check.residual_norm:.3g}", f"{check.missing_factor:.4g}"
-        )
-    extra = "\n" + plain_text(shown) if found.checks else ""
+    lines = found.rows()
+    text = f"{optimizer}, learning rate {rate:g}, {schedule} over {max_steps:,} steps"
+    lines.insert(2, ("optimiser", text))
     return _finished(
-        lines, found.to_dict(), found.status, found.certificate, found.outlook, out, as_json, extra
-    )
+        lines, found.to_dict(), found.status, found.certificate, found.outlook, out, as_json,
+        found.grids(),
+    )  # fmt: skip
 
 
 def run_init(
@@ -237,12 +159,10 @@ def run_init(
         if method == "positive":
             settings: dict[str, Any] = {"data": data, "loss": name, "seed": seed}
             start = init.positive_(model, output_scale="certified", **settings)
-            lines.append(("output entries", f"{start.output_entry:.6g}"))
+            lines += start.rows()
             record["output_entry"] = start.output_entry
             if start.explicit is not None:
-                explicit = start.explicit.output_entry_upper
-                lines.append(("explicit formula", f"{explicit:.6g} (chatterjee2022, theorem 2.1)"))
-                record["explicit_output_entry"] = explicit
+                record["explicit_output_entry"] = start.explicit.output_entry_upper
             certificate = start.certificate
         else:
             getattr(init, f"{method}_")(model, seed=seed)
@@ -269,12 +189,6 @@ def run_init(
     return _finished(head + lines, record, certificate.status, certificate, outlook, out, as_json)
 
 
-_FORMS = {
-    "offset": "c (F(w) - F(w0))",
-    "antisymmetric": "c (G(w1) - G(w2)) / sqrt 2, twice as wide",
-}
-
-
 def _loaded(spec: str, loss: str | None, out: Path | None) -> tuple[Problem, str]:
     if out is not None:
         require_writable_file(out, "--out of talweg prescribe")
@@ -287,7 +201,7 @@ def _loss_name(problem: Problem, loss: str | None) -> str:
     if problem.settings.get("target") is not None:
         raise InputError(
             "talweg prescribe is for zero loss; SPEC sets target="
-            f"{problem.settings['target']!r}. Leave the target out."
+            f"{problem.settings['target']!r}. Leave the target out, or give it to talweg certify."
         )
     return str(loss or problem.settings.get("loss", "mse"))
 
@@ -307,7 +221,7 @@ def _shown(value: float | None, form: str) -> str:
 
 def _finished(
     lines: Lines, record: dict[str, Any], status: str, certificate: Certificate | None,
-    outlook: Outlook | None, out: Path | None, as_json: bool, extra: str = "",
+    outlook: Outlook | None, out: Path | None, as_json: bool, grids: Sequence[Grid] = (),
 ) -> int:  # fmt: skip
     """Print lines, price and tables, or the record; save the certificate; the exit code."""
     proved = status == "PROVED"
@@ -327,6 +241,6 @@ def _finished(
     if as_json:
         print_json(record)
     else:
-        text = "\n".join(f"{label:<20} {value}" for label, value in lines) + "\n" + extra
-        stdout_console().print(text.rstrip("\n"), soft_wrap=True, markup=False)
+        text = text_of(Sheet("", lines, grids))
+        stdout_console().print(text, soft_wrap=True, markup=False)
     return DONE if proved else NOT_PROVED

@@ -5,16 +5,23 @@ Everything here is limited in size, and says what it left out: the page is to ta
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from talweg._errors import CertificateFileError, TalwegError
 from talweg.certificate import Document, network_of
+from talweg.cli._landscape import (
+    MOST_PARAMETERS,
+    landscape_of,
+    linearised_descent,
+    side_of,
+)
+from talweg.cli._stored_descent import Descent, descend, stored_loss
 from talweg.network import (
     FlatFunction,
     Linear,
@@ -29,6 +36,8 @@ from talweg.network import (
 )
 
 MOST_EIGENVALUES = 1500
+MOST_LINEARISED = 800
+"""Rows of the kernel, for its eigenvectors: half a second."""
 MOST_ROWS = 20_000
 MOST_KERNEL_WORK = 2e10
 """Multiplications for the kernel: a few seconds on one core."""
@@ -38,8 +47,6 @@ STEPS = 200
 MOST_STEP_WORK = 5e9
 """Samples times parameters times steps of the measured descent."""
 FEWEST_STEPS = 20
-DIVERGED = 1e6
-"""So many times the loss at the start, or 1: a false claim about the step; no more is run."""
 
 
 def measured_of(document: Document, file: str) -> dict[str, Any]:
@@ -80,21 +87,55 @@ def measured_of(document: Document, file: str) -> dict[str, Any]:
                 reason = "floating point gave no number"
         found["left_out"].append(f"{what}: left out, {reason}.")
 
-    distinct, counts = inputs[:0], torch.ones(0)
+    distinct, counts, places = inputs[:0], torch.ones(0), torch.zeros(0, dtype=torch.int64)
     if n <= MOST_ROWS:
-        distinct, counts = torch.unique(inputs, dim=0, return_counts=True)
+        distinct, places, counts = torch.unique(
+            inputs, dim=0, return_inverse=True, return_counts=True
+        )
     rows = len(distinct)
     size = rows * (k - 1 if entropy else k)
     small = 0 < size <= MOST_EIGENVALUES and (rows * k) ** 2 * _widths(network) <= MOST_KERNEL_WORK
-    add("eigenvalues", "The spectrum of the kernel", small,
-        lambda: _eigenvalues(network, distinct, counts, zero_sum=entropy))  # fmt: skip
+    kernels: list[Tensor] = []
+
+    def eigenvalues() -> list[float]:
+        kernels.append(_kernel(network, distinct, counts, zero_sum=entropy))
+        values: list[float] = torch.linalg.eigvalsh(kernels[0]).tolist()
+        return values
+
+    add("eigenvalues", "The spectrum of the kernel", small, eigenvalues)
     if network.is_chain and sum(map(_trained, network.operations)) > 1:
         radius = float.fromhex(body["claims"]["radius"])
         add("layers", "The shares of the layers", 0 < rows * k * p <= MOST_LAYER_WORK,
             lambda: _shares(network, distinct, counts, radius))  # fmt: skip
     steps = min(STEPS, int(MOST_STEP_WORK / (n * p)))
-    add("losses", "Measured steps", steps >= FEWEST_STEPS,
-        lambda: _descent(network, inputs, targets, body, steps))  # fmt: skip
+    function, loss = FlatFunction(network, inputs), stored_loss(body, targets, k)
+    descents: list[Descent] = []
+
+    def losses() -> list[tuple[int, float]]:
+        step_size = float.fromhex(body["claims"]["step_size"])
+        keep = p <= MOST_PARAMETERS
+        descents.append(descend(function, loss, step_size, steps, keep=keep))
+        return descents[0].losses
+
+    def landscape() -> dict[str, Any]:
+        claims, ahead = body["claims"], None
+        if kernels and not entropy and len(kernels[0]) <= MOST_LINEARISED:
+            merged = targets.new_zeros(rows, k).index_copy(0, places, targets)
+            root = counts.to(torch.float64).sqrt()
+            on_rows = FlatFunction(network, distinct, root)
+            residual = on_rows(function.start) - root[:, None] * merged
+            factor = {"mean": 2.0 / (n * k), "sum": 2.0, "half_sum": 1.0}[body["loss"]["scaling"]]
+            with contextlib.suppress(ArithmeticError):
+                ahead = linearised_descent(
+                    on_rows, residual.reshape(-1), kernels[0],
+                    factor * float.fromhex(claims["step_size"]), descents[0].kept[-1],
+                )  # fmt: skip
+        radius = float.fromhex(claims["radius"])
+        return landscape_of(function, loss, descents[0], radius, side, ahead)
+
+    add("losses", "Measured steps", steps >= FEWEST_STEPS, losses)
+    side = side_of(function, p) if descents else 0
+    add("landscape", "The slice of the loss", side > 0, landscape)
     return found
 
 
@@ -138,7 +179,7 @@ def _widths(network: Network) -> int:
     return sum(sum(op.weight.shape) for op in network.operations if isinstance(op, Linear))
 
 
-def _eigenvalues(network: Network, X: Tensor, counts: Tensor, *, zero_sum: bool) -> list[float]:
+def _kernel(network: Network, X: Tensor, counts: Tensor, *, zero_sum: bool) -> Tensor:
     n, k = len(X), network.output_dim
     if network.is_chain:
         kernel = tangent_kernel_of(network, X, dtype=torch.float64)
@@ -151,8 +192,7 @@ def _eigenvalues(network: Network, X: Tensor, counts: Tensor, *, zero_sum: bool)
         basis = torch.linalg.qr(torch.eye(k, dtype=torch.float64)[:, 1:] - 1.0 / k).Q
         kernel = torch.einsum("iajb,ac,bd->icjd", kernel, basis, basis)
         k -= 1
-    values: list[float] = torch.linalg.eigvalsh(kernel.reshape(n * k, n * k)).tolist()
-    return values
+    return kernel.reshape(n * k, n * k)
 
 
 def _shares(network: Network, X: Tensor, counts: Tensor, radius: float) -> list[tuple[str, float]]:
@@ -169,39 +209,3 @@ def _shares(network: Network, X: Tensor, counts: Tensor, radius: float) -> list[
         for (index, op), share in zip(layers, shares, strict=True)
         if _trained(op)  # a frozen layer has a row of zeros
     ]
-
-
-def _descent(
-    network: Network, X: Tensor, targets: Tensor, body: Mapping[str, Any], steps: int
-) -> list[tuple[int, float]]:
-    """Loss above the infimum at every step of gradient descent with the certified step."""
-    loss, step_size = body["loss"], float.fromhex(body["claims"]["step_size"])
-    function = FlatFunction(network, X)
-    w = function.start.requires_grad_()
-    infimum = 0.0
-    if loss["kind"] == "cross_entropy":
-        smoothing = float.fromhex(loss["label_smoothing"])
-        k = network.output_dim
-        share, hit = smoothing / k, 1.0 - smoothing + smoothing / k
-        parts = [hit, *[share] * (k - 1)]
-        infimum = -sum(q * math.log(q) for q in parts if q > 0.0)
-        infimum *= len(X) if loss["scaling"] == "sum" else 1
-    found = []
-    for step in range(steps + 1):
-        outputs = function(w)
-        if loss["kind"] == "cross_entropy":
-            reduction = "mean" if loss["scaling"] == "mean" else "sum"
-            value = F.cross_entropy(
-                outputs, targets, label_smoothing=smoothing, reduction=reduction
-            )
-        else:
-            squares = (outputs - targets).square()
-            value = squares.mean() if loss["scaling"] == "mean" else squares.sum()
-            value = value / 2 if loss["scaling"] == "half_sum" else value
-        found.append((step, value.item() - infimum))
-        away = not found[-1][1] <= DIVERGED * max(found[0][1], 1.0)  # also where it is undefined
-        if step == steps or away:
-            break
-        [gradient] = torch.autograd.grad(value, w)
-        w = (w - step_size * gradient).detach().requires_grad_()
-    return found

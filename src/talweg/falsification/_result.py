@@ -14,13 +14,14 @@ from rich.table import Table
 from safetensors.torch import save as save_arrays
 from torch import Tensor
 
+from talweg._display import Grid, Sheet, Shown
 from talweg._durable import durable
 
 JSON_MEMBER, ARRAYS_MEMBER = "violation.json", "arrays.safetensors"
 
 
-@dataclass(frozen=True, eq=False)
-class Violation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Violation(Shown):
     """A claim that is proved wrong.
 
     Attributes:
@@ -51,6 +52,14 @@ class Violation:
             "bits": self.bits,
             "numbers": dict(self.numbers),
         }
+
+    def _sheet(self) -> Sheet:
+        rows = [("statement", self.statement), ("attack", self.attack)]
+        rows += [("attained", repr(self.attained)), ("claimed", repr(self.claimed))]
+        rows += [(name, f"{value!r}") for name, value in self.numbers.items()]
+        rows.append(("proved", f"by Arb at {self.bits} bits"))
+        rows += [("array", f"{name}, {tuple(t.shape)}") for name, t in self.arrays.items()]
+        return Sheet("a claim that is proved wrong", rows, tone="bad")
 
     def save(self, path: str | Path) -> None:
         """Write a zip of JSON and safetensors; the file appears whole or not at all.
@@ -87,8 +96,8 @@ class AttackResult:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Falsification:
+@dataclass(frozen=True, repr=False)
+class Falsification(Shown):
     """The outcome of a search; that nothing was found proves nothing.
 
     Attributes:
@@ -145,6 +154,12 @@ class Falsification:
             table.add_row(*row)
         yield table
         yield self.summary()
+
+    def _sheet(self) -> Sheet:
+        columns = ("attack", "closest ratio", "compared", "seconds")
+        grid = Grid(columns, self._rows(), numbers=frozenset({1, 2, 3}))
+        tone = "" if self.violation is None else "bad"
+        return Sheet("search for a violation", grids=(grid,), note=self.summary(), tone=tone)
 
     def _rows(self) -> list[tuple[str, str, str, str]]:
         return [

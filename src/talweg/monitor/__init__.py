@@ -3,7 +3,7 @@
 from talweg.monitor._curvature import Extremes, extremes, hessian_product
 from talweg.monitor._data import DataFacts, inspect_data
 from talweg.monitor._diagnose import diagnose
-from talweg.monitor._finding import KINDS, Finding
+from talweg.monitor._finding import KINDS, Finding, Findings
 from talweg.monitor._gradients import GradientEstimate, estimate, gram_matrix
 from talweg.monitor._monitor import Monitor
 from talweg.monitor._optimizer import StepOperator, step_operator
@@ -16,6 +16,7 @@ __all__ = [
     "DataFacts",
     "Extremes",
     "Finding",
+    "Findings",
     "GradientEstimate",
     "Monitor",
     "StepOperator",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from talweg._errors import InputError
-from talweg.monitor._finding import Finding
+from talweg.monitor._finding import Findings
 from talweg.monitor._monitor import Monitor, Row
 from talweg.monitor._undisturbed import Loss
 
@@ -28,7 +28,7 @@ def diagnose(
     loss_of: Loss | None = None,
     f_star: float = 0.0,
     progress: Callable[[int, Row], None] | None = None,
-) -> tuple[Finding, ...]:
+) -> Findings:
     """What limits this training, from the present weights on, by evidence.
 
     A copy of the model and the optimiser is trained for `steps` steps with a Monitor; the
@@ -38,7 +38,8 @@ def diagnose(
 
     Args:
         model: The model, at the start of the training or in its middle.
-        loader: Batches ``(inputs, targets)``, iterated as often as needed.
+        loader: Batches ``(inputs, targets)``, iterated as often as needed. With `loss_fn`, a pair
+            of tensors is one full batch.
         loss_fn: ``loss_fn(outputs, targets)`` -> mean loss.
         optimizer: The optimiser of the model's parameters.
         steps: Length of the trial.
@@ -56,6 +57,8 @@ def diagnose(
         raise InputError(
             f"steps of diagnose: at least 10 are required; got {steps}; allow a longer trial"
         )
+    if loss_fn is not None and _is_pair(loader):
+        loader = [tuple(loader)]
     own_model, own_optimizer = copy.deepcopy((model, optimizer))
     period = max(1, steps // LOOKS)
     every = {"gradient": period, "curvature": 2 * period, "units": 4 * period}
@@ -72,6 +75,12 @@ def diagnose(
                 if progress is not None and row is not None:
                     progress(step, row)
         return monitor.findings(loader)
+
+
+def _is_pair(loader: Iterable[Any]) -> bool:
+    """Inputs and targets themselves instead of batches of them."""
+    pair = isinstance(loader, tuple | list) and len(loader) == 2
+    return pair and all(isinstance(item, Tensor) for item in loader)
 
 
 def _endless(loader: Iterable[Any]) -> Iterator[Any]:

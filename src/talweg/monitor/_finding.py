@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from talweg._display import Grid, Sheet, Shown
 
-@dataclass(frozen=True)
-class Finding:
+
+@dataclass(frozen=True, repr=False)
+class Finding(Shown):
     """One finding of a diagnosis; never a proof.
 
     Attributes:
@@ -37,6 +39,13 @@ class Finding:
             f"{self.change} [{self.source}]"
         )
 
+    def _sheet(self) -> Sheet:
+        rows = [("certainty", f"{self.certainty:.0%}"), ("seen", self.seen)]
+        rows += [("change", self.change), ("theory", self.source)]
+        if self.steps:
+            rows.append(("steps", ", ".join(f"{a:,} to {b:,}" for a, b in self.steps)))
+        return Sheet(f"finding: {KINDS.get(self.kind, self.kind)}", rows, note=_MEASURED)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for records, reports and JSON; ``title`` is the kind in words."""
         return {
@@ -51,6 +60,29 @@ class Finding:
             "steps": [list(stretch) for stretch in self.steps],
         }
 
+
+class Findings(tuple[Finding, ...], Shown):
+    """Findings by evidence, which a notebook shows as a table and `print` as lines."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def __str__(self) -> str:
+        return "\n".join(str(finding) for finding in self) or "no findings"
+
+    def _sheet(self) -> Sheet:
+        columns = ("finding", "certainty", "seen", "change", "theory")
+        rows = [
+            (KINDS.get(f.kind, f.kind), f"{f.certainty:.0%}", f.seen, f.change, f.source)
+            for f in self
+        ]
+        title = "what limits the run" if rows else "no findings"
+        return Sheet(title, grids=(Grid(columns, rows),), note=_MEASURED)
+
+
+_MEASURED = "Measured, not proved."
 
 KINDS: dict[str, str] = {
     "conflicting_targets": "equal inputs with different targets",
@@ -74,9 +106,9 @@ KINDS: dict[str, str] = {
 """Kinds of findings in the order of causes: what stands earlier explains what stands later."""
 
 
-def ranked(findings: list[Finding]) -> tuple[Finding, ...]:
+def ranked(findings: list[Finding]) -> Findings:
     """Findings by evidence: those more likely than not first, causes before their effects."""
     order = list(KINDS)
-    return tuple(
+    return Findings(
         sorted(findings, key=lambda f: (f.certainty < 0.5, order.index(f.kind), -f.certainty))
     )

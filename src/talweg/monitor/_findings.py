@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from talweg.monitor._data import DataFacts
-from talweg.monitor._finding import Finding, ranked
+from talweg.monitor._finding import Finding, Findings, ranked
 from talweg.monitor._history import History
 from talweg.monitor._rules_facts import data_rules, state_rules, structure_rules
 from talweg.monitor._rules_run import run_rules
@@ -13,7 +13,7 @@ from talweg.monitor._stretches import stretches
 from talweg.monitor._structure import ModelFacts
 
 
-def findings(history: History, model: ModelFacts, data: DataFacts | None) -> tuple[Finding, ...]:
+def findings(history: History, model: ModelFacts, data: DataFacts | None) -> Findings:
     """What limits the run, by evidence; "unsure" stands first where nothing is likely.
 
     Args:

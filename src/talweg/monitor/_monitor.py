@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from talweg._errors import InputError
 from talweg.monitor._budget import Budget
 from talweg.monitor._data import inspect_data
-from talweg.monitor._finding import Finding
+from talweg.monitor._finding import Findings
 from talweg.monitor._findings import findings
 from talweg.monitor._history import History
 from talweg.monitor._kernel import look_at_kernel
@@ -220,7 +220,7 @@ class Monitor:
         """Seconds that measuring took per second of everything else."""
         return self.budget.overhead
 
-    def findings(self, data: Iterable[Any] | None = None) -> tuple[Finding, ...]:
+    def findings(self, data: Iterable[Any] | None = None) -> Findings:
         """What limits the run so far, by evidence; see `diagnose`.
 
         They are also appended to the record, if there is one: a report of it shows the last.
@@ -358,7 +358,7 @@ class Monitor:
                     f"Monitor could not conclude: {error!r}", RuntimeWarning, stacklevel=3
                 )
 
-    def _note(self, found: tuple[Finding, ...]) -> None:
+    def _note(self, found: Findings) -> None:
         if not self.rows:
             return
         row: Row = {"step": max(0, self.steps - 1), "findings": [f.to_dict() for f in found]}

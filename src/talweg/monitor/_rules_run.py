@@ -65,8 +65,10 @@ def run_rules(history: History, model: ModelFacts, data: DataFacts | None) -> It
     if drowned and not saddle:
         yield Finding(
             "noise_floor", 0.85 if history.left > DOWN else 0.45,
-            f"the loss stands still at {history.end:.3g}; the noise of a batch is {noise:.2g} "
-            f"times the squared gradient and holds the loss about {floor:.2g} above its minimum",
+            f"the loss stands still at {history.end:.3g}; the noise of a batch "
+            + (f"is {noise:.2g} times the squared gradient" if math.isfinite(noise)
+               else "hides the gradient")
+            + f" and holds the loss about {floor:.2g} above its minimum",
             "E2",
             "Divide the step by 10, or multiply the batch by 10: the noise floor falls as much.",
             {"lr_factor": 0.1, "batch_factor": 10}, {"noise_to_signal": noise, "floor": floor},

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
+from talweg._display import Sheet, Shown
 from talweg._errors import InputError
 from talweg.enclosure import Ball, Interval, norm_upper
 from talweg.optim._linear_model_gap import gap_upper
@@ -32,8 +33,8 @@ DESCENT = 1e-3
 """A step is tried only if it gains this share of eta |grad f|^2 (Armijo's constant)."""
 
 
-@dataclass(frozen=True, slots=True)
-class LinearStepCertificate:
+@dataclass(frozen=True, slots=True, repr=False)
+class LinearStepCertificate(Shown):
     """What is proved of one step from the float64 weights before it to those after it.
 
     Attributes:
@@ -59,6 +60,10 @@ class LinearStepCertificate:
     path_upper: float
     contraction_upper: float
     pl_contraction_upper: float
+
+    def _sheet(self) -> Sheet:
+        rows = [(f.name, f"{getattr(self, f.name):.6g}") for f in fields(self)]
+        return Sheet("certificate of one step of a linear network", rows)
 
 
 class LinearNetworkGD(torch.optim.Optimizer):

@@ -17,9 +17,16 @@ import torch
 from torch import Tensor, nn
 from torch.func import jvp, vjp
 
+from talweg._display import Sheet, Shown
 from talweg.certificate import Certificate, certify
 from talweg.network import FlatFunction
-from talweg.prescribe._outlook import DEFAULT_STEPS, Outlook, outlook_approx
+from talweg.prescribe._outlook import (
+    DEFAULT_STEPS,
+    Outlook,
+    outlook_approx,
+    price_rows,
+    shown,
+)
 from talweg.prescribe._weight_bounds import (
     WeightBounds,
     checked_pair,
@@ -41,8 +48,8 @@ EPSILONS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 """Shares of the descent given up to the step that T4 is tried with."""
 
 
-@dataclass(frozen=True, eq=False)
-class CertifiedStep:
+@dataclass(frozen=True, eq=False, repr=False)
+class CertifiedStep(Shown):
     """The answer of `certified_step`.
 
     Attributes:
@@ -86,6 +93,24 @@ class CertifiedStep:
             "certificate": self.certificate.to_dict(),
             "outlook": None if self.outlook is None else vars(self.outlook),
         }  # fmt: skip
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Label and text of every line, without the price."""
+        lines = [("status", self.status), ("reason", self.reason)]
+        if self.step_size is not None:
+            halving = f"halving steps {self.halving_steps:,.0f}"
+            lines.append(("largest step", f"{self.step_size:.9g} ({self.theorem}), {halving}"))
+        if self.best_rate_step is not None:
+            halving = f"halving steps {self.best_rate_halving_steps:,.0f}"
+            lines.append(("fastest certified", f"{self.best_rate_step:.9g} (T11), {halving}"))
+        sharpness, squared = self.stability_limit_approx, self.gauss_newton_limit_approx
+        lines.append(("2 / sharpness", shown(sharpness, ".6g") + " (float estimate)"))
+        lines.append(("2 / |J|^2", shown(squared, ".6g") + " (float estimate)"))
+        return lines
+
+    def _sheet(self) -> Sheet:
+        rows = self.rows() + price_rows(self.certificate, self.outlook)
+        return Sheet.of_status("the largest certified step", self.status, rows)
 
 
 def certified_step(

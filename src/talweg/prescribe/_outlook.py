@@ -15,7 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from talweg._display import Sheet, Shown
 from talweg._errors import InputError
+from talweg.certificate import Certificate
 
 DEFAULT_STEPS = 1000
 """Of gradient descent: a second or so on small networks."""
@@ -26,8 +28,8 @@ LOSS_FLOOR = 1e-12
 _FACTORS = {"mse": "mean", "sse": "sum", "half_sse": "half"}
 
 
-@dataclass(frozen=True)
-class Outlook:
+@dataclass(frozen=True, repr=False)
+class Outlook(Shown):
     """Measured in float64, on the way that a certificate speaks of.
 
     Attributes:
@@ -62,6 +64,35 @@ class Outlook:
             text = f"{self.held_out_error:.4g} (mean squared){share}, after these steps"
             lines.append(("held-out error", text))
         return lines
+
+    def _sheet(self) -> Sheet:
+        return Sheet("gradient descent, measured", self.rows(), note="A measurement, not a proof.")
+
+
+def price_rows(certificate: Certificate | None, outlook: Outlook | None) -> list[tuple[str, str]]:
+    """What a prescription costs: certified steps beside measured ones.
+
+    Args:
+        certificate: Of what is prescribed; None, or not PROVED, adds nothing.
+        outlook: None adds nothing.
+    """
+    lines = []
+    if certificate is not None and certificate.status == "PROVED":
+        lines += [
+            ("certified step", f"{certificate.step_size:.6g} (lr of plain full-batch SGD)"),
+            ("halving steps <=", f"{certificate.halving_steps:,.0f} (certified)"),
+        ]
+    return lines + ([] if outlook is None else outlook.rows())
+
+
+def shown(value: float | None, form: str) -> str:
+    """A number, or a dash where there is none.
+
+    Args:
+        value: The number.
+        form: As of `format`.
+    """
+    return "-" if value is None else format(value, form)
 
 
 def outlook_approx(

@@ -14,9 +14,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from talweg._display import Sheet, Shown
 from talweg._errors import InputError
 from talweg.certificate import Certificate, certify
 from talweg.prescribe._explicit_entry import explicit_entry_of
+from talweg.prescribe._outlook import price_rows
 from talweg.prescribe._sequential import linear_layers
 from talweg.theory import ExplicitOutputEntry
 
@@ -28,8 +30,8 @@ ATTEMPTS = 200
 """Ends of the search, far beyond any scale that trains."""
 
 
-@dataclass(frozen=True, eq=False)
-class PositiveStart:
+@dataclass(frozen=True, eq=False, repr=False)
+class PositiveStart(Shown):
     """The output entries of a positive start, and what is known of them.
 
     Attributes:
@@ -69,6 +71,21 @@ class PositiveStart:
         if self.explicit is None:
             return None
         return self.explicit.output_entry_upper / self.output_entry
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Label and text of every line."""
+        lines = [("output entries", f"{self.output_entry:.6g}")]
+        if self.explicit is not None:
+            text = f"{self.explicit.output_entry_upper:.6g} (chatterjee2022, theorem 2.1)"
+            lines.append(("explicit formula", text))
+        return lines
+
+    def _sheet(self) -> Sheet:
+        title, certificate = "a positive start", self.certificate
+        if certificate is None:
+            return Sheet(title, self.rows())
+        rows = [("status", certificate.status), ("reason", certificate.reason), *self.rows()]
+        return Sheet.of_status(title, certificate.status, rows + price_rows(certificate, None))
 
 
 def certified_output_scale_(

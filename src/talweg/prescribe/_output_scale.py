@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from talweg._display import Grid, Sheet, Shown
 from talweg._errors import InputError
 from talweg.certificate import Certificate, certify
 from talweg.enclosure import Ball, Interval, norm_upper
 from talweg.network import evaluate_approx
 from talweg.nn import Scale
-from talweg.prescribe._outlook import DEFAULT_STEPS, Outlook, outlook_approx
+from talweg.prescribe._outlook import DEFAULT_STEPS, Outlook, outlook_approx, price_rows
 from talweg.prescribe._twin import antisymmetric_twin
 from talweg.prescribe._weight_bounds import (
     WeightBounds,
@@ -46,6 +47,11 @@ SCALE_FLOOR = 2.0**-200
 """No smaller scale is tried: where y is 0 or tiny there is no smallest one worth looking for, and
 the squares that certify forms of much smaller numbers underflow."""
 
+_FORMULAS = {
+    "offset": "c (F(w) - F(w0))",
+    "antisymmetric": "c (G(w1) - G(w2)) / sqrt 2, twice as wide",
+}
+
 SHOWN_HEADROOMS = (1.01, 1.1, 1.25, 1.5, 2.0, 4.0, 10.0)
 
 
@@ -68,8 +74,8 @@ class ScaleOption:
     radius: float
 
 
-@dataclass(frozen=True, eq=False)
-class ScaledOutput:
+@dataclass(frozen=True, eq=False, repr=False)
+class ScaledOutput(Shown):
     """The answer of `output_scale`.
 
     Attributes:
@@ -121,6 +127,43 @@ class ScaledOutput:
             "certificate": None if self.certificate is None else self.certificate.to_dict(),
             "outlook": None if self.outlook is None else vars(self.outlook),
         }  # fmt: skip
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Label and text of every line, without the price."""
+        threshold = f"{self.threshold_upper:.6g} (|y| / int s; any larger scale, strictly)"
+        lines = [
+            ("status", self.status),
+            ("reason", self.reason),
+            ("form", _FORMULAS[self.form]),
+            ("threshold", threshold),
+            ("formula", f"{self.formula_scale:.6g} (2 beta |y| / sigma_0^2)"),
+        ]
+        if self.smallest_scale is not None and self.smallest_certificate is not None:
+            halving = self.smallest_certificate.halving_steps or float("inf")
+            text = f"{self.smallest_scale:.9g} (certified; halving steps {halving:,.0f})"
+            lines.append(("smallest scale", text))
+            lines.append(("recommended scale", f"{self.scale:.9g}"))
+        if self.form == "offset" and self.scale is not None:
+            text = (
+                "y + c F(w0), rounded to float64: off by at most "
+                f"{self.target_rounding_upper:.3g} in norm; predictions subtract c F(w0)"
+            )
+            lines.append(("targets", text))
+        return lines
+
+    def grids(self) -> tuple[Grid, ...]:
+        """What other scales would buy, as a table."""
+        rows = [
+            (f"{option.scale:.4g}", f"{option.step_size:.3e}", f"{option.halving_steps:,.0f}",
+             f"{option.radius:.3g}")
+            for option in self.options
+        ]  # fmt: skip
+        columns = ("scale", "step size", "certified halving", "radius")
+        return (Grid(columns, rows, "What other scales buy (T8)", frozenset(range(4))),)
+
+    def _sheet(self) -> Sheet:
+        rows = self.rows() + price_rows(self.certificate, self.outlook)
+        return Sheet.of_status("the output scale", self.status, rows, *self.grids())
 
 
 def output_scale(

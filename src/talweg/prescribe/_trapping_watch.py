@@ -24,6 +24,7 @@ from talweg.network import (
     network_state,
     read,
     set_parameters,
+    state_kernel_ball,
     state_lipschitz,
     tangent_kernel_of,
 )
@@ -140,14 +141,20 @@ class TrappingWatch:
         return float((difference * self._root.reshape(-1, 1)).norm())
 
     def _factor(self, network: Network, norm: float) -> float:
-        kernel = tangent_kernel_of(network, self._rows.inputs, dtype=torch.float64)
-        n, k = kernel.shape[:2]
-        scale = self._root.repeat_interleave(k)
-        kernel = kernel.reshape(n * k, n * k) * scale * scale.reshape(-1, 1)
-        smallest = float(torch.linalg.eigvalsh(kernel)[0])
+        smallest = float(torch.linalg.eigvalsh(self._kernel(network))[0])
         if smallest <= 0.0:
             return math.inf
         return 2.0 * self._lipschitz * norm / smallest
+
+    def _kernel(self, network: Network) -> Tensor:
+        """The kernel on distinct rows, with the roots of their multiplicities; (N, N)."""
+        rows = self._rows
+        if not network.is_chain:
+            return state_kernel_ball(network_state(network, rows.inputs, rows.multiplicity)).mid
+        kernel = tangent_kernel_of(network, rows.inputs, dtype=torch.float64)
+        n, k = kernel.shape[:2]
+        scale = self._root.repeat_interleave(k)
+        return kernel.reshape(n * k, n * k) * scale * scale.reshape(-1, 1)
 
 
 class FixedPart:

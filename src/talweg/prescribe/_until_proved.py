@@ -19,9 +19,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from talweg._display import Grid, Sheet, Shown
 from talweg._errors import InputError
 from talweg.certificate import Certificate, certify
-from talweg.prescribe._outlook import DEFAULT_STEPS, Outlook, outlook_approx, residual_loss
+from talweg.prescribe._outlook import (
+    DEFAULT_STEPS,
+    Outlook,
+    outlook_approx,
+    price_rows,
+    residual_loss,
+)
 from talweg.prescribe._trapping_watch import (
     FixedPart,
     Iterate,
@@ -45,8 +52,8 @@ STORED_BYTES = 1 << 29
 """Of iterates kept between two checks; checks come more often where a model is larger."""
 
 
-@dataclass(frozen=True, eq=False)
-class TrainedUntilProved:
+@dataclass(frozen=True, eq=False, repr=False)
+class TrainedUntilProved(Shown):
     """The answer of `train_until_proved`.
 
     Attributes:
@@ -91,6 +98,30 @@ class TrainedUntilProved:
             "outlook": None if self.outlook is None else vars(self.outlook),
         }  # fmt: skip
 
+    def rows(self) -> list[tuple[str, str]]:
+        """Label and text of every line, without the price."""
+        when = self.trapping_time
+        text = "none"
+        if when is not None:
+            text = (
+                f"{when:,} (the first iterate that T11 certifies; plain gradient descent is "
+                "certified from it)"
+            )
+        return [("status", self.status), ("reason", self.reason), ("trapping time", text)]
+
+    def grids(self) -> tuple[Grid, ...]:
+        """The checks on the way, as a table."""
+        rows = [
+            (f"{c.step:,}", f"{c.residual_norm:.3g}", f"{c.missing_factor:.4g}")
+            for c in self.checks
+        ]
+        columns = ("step", "|r|", "missing factor")
+        return (Grid(columns, rows, "Checks (float estimates)", frozenset(range(3))),)
+
+    def _sheet(self) -> Sheet:
+        rows = self.rows() + price_rows(self.certificate, self.outlook)
+        return Sheet.of_status("trained until proved", self.status, rows, *self.grids())
+
 
 def train_until_proved(
     model: nn.Module,
@@ -117,7 +148,7 @@ def train_until_proved(
     Source: theory T6, P5.
 
     Args:
-        model: A chain at its initial weights.
+        model: Any network that `certify` reads, at its initial weights.
         data: ``(X, y)``.
         optimizer: A torch optimiser that holds the model's parameters: the model is then trained
             in place. Or a function of the parameters that makes one: a copy is trained. None is

@@ -16,9 +16,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from talweg._display import Grid, Sheet, Shown
 from talweg._errors import InputError
 from talweg.certificate import Certificate, certify
-from talweg.prescribe._outlook import DEFAULT_STEPS, Outlook, outlook_approx
+from talweg.prescribe._outlook import (
+    DEFAULT_STEPS,
+    Outlook,
+    outlook_approx,
+    price_rows,
+    shown,
+)
 from talweg.prescribe._weight_bounds import checked_pair
 
 Family = Callable[[int, int], nn.Module]
@@ -51,8 +58,8 @@ class WidthTrial:
     missing_factor: float | None
 
 
-@dataclass(frozen=True, eq=False)
-class Width:
+@dataclass(frozen=True, eq=False, repr=False)
+class Width(Shown):
     """The answer of `width_finder`.
 
     Attributes:
@@ -85,6 +92,46 @@ class Width:
             "certificates": [certificate.to_dict() for certificate in self.certificates],
             "outlooks": [vars(outlook) for outlook in self.outlooks],
         }  # fmt: skip
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Label and text of every line, without the price."""
+        lines = [("status", self.status), ("reason", self.reason)]
+        if self.width is not None:
+            text = f"{self.width:,} (smallest tried that does for every seed)"
+            lines.append(("width", text))
+        lines.append(("note", "no claim about widths between those tried: weights differ for each"))
+        return lines
+
+    def grids(self) -> tuple[Grid, ...]:
+        """The seeds, and all that was tried, as tables."""
+        columns = ("seed", "smallest width", "missing factor", "certified halving",
+                   "held-out error")  # fmt: skip
+        each = []
+        for i, (seed, width) in enumerate(self.per_seed.items()):
+            factors = [
+                t.missing_factor for t in self.trials if (t.seed, t.width) == (seed, width)
+            ] or [None]
+            halving = self.certificates[i].halving_steps if self.certificates else None
+            error = self.outlooks[i].held_out_error if self.outlooks else None
+            each.append(
+                (str(seed), shown(width, ",d"), shown(factors[0], ".4g"), shown(halving, ",.0f"),
+                 shown(error, ".4g"))
+            )  # fmt: skip
+        tried = [
+            (f"{t.width:,}", str(t.seed), "yes" if t.proved else "no",
+             shown(t.missing_factor, ".5g"))
+            for t in self.trials
+        ]  # fmt: skip
+        return (
+            Grid(columns, each, numbers=frozenset(range(5))),
+            Grid(("width", "seed", "certified", "missing factor"), tried,
+                 numbers=frozenset(range(4))),
+        )  # fmt: skip
+
+    def _sheet(self) -> Sheet:
+        certificate = self.certificates[0] if self.certificates else None
+        rows = self.rows() + price_rows(certificate, self.outlooks[0] if self.outlooks else None)
+        return Sheet.of_status("the smallest certified width", self.status, rows, *self.grids())
 
 
 def width_finder(

@@ -5,6 +5,7 @@ The page is one file that loads nothing. It needs the extra ``report``; the term
 
 from talweg.report._certificate import certificate_report
 from talweg.report._comparison import comparison_report
+from talweg.report._demo import demo_report
 from talweg.report._experiment import experiment_report
 from talweg.report._follow import Follower, read_findings
 from talweg.report._joined import joined_report
@@ -37,6 +38,7 @@ __all__ = [
     "Table",
     "certificate_report",
     "comparison_report",
+    "demo_report",
     "experiment_report",
     "joined_report",
     "read_findings",

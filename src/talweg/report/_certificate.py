@@ -13,6 +13,7 @@ from talweg.report._claim import VERDICT, Claim, clean, read_claim
 from talweg.report._criterion import criterion_parts
 from talweg.report._directed import lower, nearest, upper, whole
 from talweg.report._envelope import envelope_parts, loss_name, until
+from talweg.report._landscape import landscape_parts
 from talweg.report._pieces import Card, Facts, Paragraph, Part, Report, Section, Table
 from talweg.report._series import number, shown_name
 from talweg.report._spectrum import kernel_parts
@@ -74,7 +75,8 @@ def certificate_report(
             None where it did not run), "reason", "claim", "grade", "seconds".
         measured: What was computed in floating point from the stored model, as far as it was:
             "eigenvalues" of the kernel, "layers" (pairs of name and share of the Lipschitz bound),
-            "losses" (pairs of step and loss above the infimum), "left_out" (sentences).
+            "losses" (pairs of step and loss above the infimum), "landscape" (see
+            `landscape_parts`), "left_out" (sentences).
         sha256: Of the whole file.
 
     Raises:
@@ -90,6 +92,9 @@ def certificate_report(
         Section("criterion", "Why: the criterion", criterion_parts(claim), intro),
         Section("descent", "How fast", envelope_parts(claim, found, verdict.word), intro),
     ]
+    slices = landscape_parts(claim, found, verdict.word)
+    if slices:
+        sections.append(Section("landscape", "A slice of the loss", slices))
     kernel = kernel_parts(claim, found, verdict.word)
     if kernel:
         sections.append(Section("kernel", "The kernel and the layers", kernel, intro))

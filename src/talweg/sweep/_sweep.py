@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pyarrow
 import torch
 from torch import Tensor, nn
 
+from talweg._display import Grid, Sheet, Shown
 from talweg._errors import InputError, MissingDependencyError
 from talweg.sweep._chain import Chain
 from talweg.sweep._checks import checked_data, copied_model, require_count
@@ -36,10 +38,11 @@ if TYPE_CHECKING:
     from os import PathLike
 
 ENGINES = ("auto", "chain", "vmap")
+SHOWN_RUNS = 12
 
 
-@dataclass(frozen=True, eq=False)
-class SweepResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class SweepResult(Shown):
     """The tables of a sweep.
 
     Attributes:
@@ -58,6 +61,20 @@ class SweepResult:
     summary: pyarrow.Table
     folder: Path | None
     taken_over: int
+
+    def _sheet(self) -> Sheet:
+        statuses = Counter(self.summary.column("status").to_pylist())
+        ends = ", ".join(f"{count:,} {status}" for status, count in sorted(statuses.items()))
+        rows = [("runs", f"{self.summary.num_rows:,}: {ends}")]
+        rows.append(("recorded steps", f"{self.steps.num_rows:,}"))
+        if self.folder is not None:
+            rows.append(("folder", f"{self.folder} ({self.taken_over} chunks taken over)"))
+        shown = [
+            tuple(f"{v:.6g}" if isinstance(v, float) else str(v) for v in row.values())
+            for row in self.summary.slice(0, SHOWN_RUNS).to_pylist()
+        ]
+        grid = Grid(self.summary.column_names, shown, f"summary, the first {len(shown)} runs")
+        return Sheet("talweg sweep", rows, (grid,))
 
 
 class Sweep:

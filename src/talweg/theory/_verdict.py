@@ -8,10 +8,11 @@ kept for a proof of the negation.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from typing import Generic, Literal, TypeVar
 
+from talweg._display import Grid, Sheet, Shown
 from talweg._errors import InputError
 from talweg.enclosure import Interval
 
@@ -107,8 +108,8 @@ class Hypothesis:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict(Generic[ConclusionT_co]):
+@dataclass(frozen=True, slots=True, repr=False)
+class Verdict(Shown, Generic[ConclusionT_co]):
     """The answer of one theorem. It has no truth value: read `status`.
 
     Args:
@@ -176,6 +177,25 @@ class Verdict(Generic[ConclusionT_co]):
         if h.missing_factor is not None:
             text += f", missing factor {h.missing_factor:.4g}"
         return text + "."
+
+    def _sheet(self) -> Sheet:
+        rows = [("status", str(self.status)), ("reason", self.reason)]
+        if is_dataclass(self.conclusion):
+            for field in fields(self.conclusion):
+                value = getattr(self.conclusion, field.name)
+                if isinstance(value, int | float | str):
+                    rows.append((field.name, str(value)))
+        grid = Grid(
+            ("hypothesis", "statement", "value", "bound", "margin", "shown"),
+            [_cells(h) for h in self.hypotheses],
+            numbers=frozenset({2, 3, 4}),
+        )
+        return Sheet.of_status(f"theorem {self.source}", str(self.status), rows, grid)
+
+
+def _cells(h: Hypothesis) -> tuple[str, ...]:
+    shown = ("assumed" if h.grounds == "assumed" else "yes") if h.holds else "no"
+    return h.name, h.statement, f"{h.value:.6g}", f"{h.bound:.6g}", f"{h.margin:.3g}", shown
 
 
 def decide(

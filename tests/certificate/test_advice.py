@@ -1,0 +1,80 @@
+"""What to do next stands beside every verdict that names a hypothesis, and fits the case."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tests.certificate.problems import problem, proved
+from torch import nn
+
+import talweg
+from talweg.certificate._advice import BY_HYPOTHESIS, advice
+from talweg.theory import Hypothesis, Status, Verdict
+
+
+def failed(name: str) -> Verdict[Any]:
+    return Verdict(Status.UNDECIDED, None, (Hypothesis.below(name, "a < b", 2.0, 1.0),), "T11")
+
+
+@pytest.mark.parametrize(
+    ("loss", "target", "smoothing", "polished", "words"),
+    [
+        ("mse", None, 0.0, False, "polish=True"),
+        ("mse", None, 0.0, True, "talweg prescribe train"),
+        ("mse", 0.1, 0.0, True, "leave the target out"),
+        ("cross_entropy", 0.1, 0.0, True, "smooth the labels"),
+        ("cross_entropy", None, 0.1, False, "polish=True"),
+        ("cross_entropy", None, 0.1, True, "widen the model"),
+    ],
+)
+def test_the_criterion(
+    loss: str, target: float | None, smoothing: float, polished: bool, words: str
+) -> None:
+    said = advice(failed("criterion"), loss, target, smoothing, polished=polished)
+    assert said is not None
+    assert words in said
+    # What is for squared losses and zero loss alone is recommended for nothing else.
+    assert ("prescribe" in said) == (loss == "mse" and target is None)
+
+
+@pytest.mark.parametrize("name", BY_HYPOTHESIS)
+def test_other_hypotheses(name: str) -> None:
+    assert advice(failed(name), "mse", None, 0.0, polished=True) == BY_HYPOTHESIS[name]
+
+
+def test_a_hypothesis_that_says_all() -> None:
+    assert advice(failed("step_size"), "mse", None, 0.0, polished=True) is None
+
+
+def test_it_is_shown_where_something_failed() -> None:
+    model, data = problem()
+    given = talweg.certify(model, data, attack=False)
+    assert given.status == "UNDECIDED"
+    assert given.advice is not None
+    assert ("what to do", given.advice) in given.rows()
+    assert given.to_dict()["advice"] == given.advice
+    assert proved().advice is None
+    assert "what to do" not in str(proved())
+
+
+def test_rows_that_are_nearly_equal() -> None:
+    model, (X, y) = problem()
+    X = torch.cat([X, X + 1e-12])
+    y = torch.cat([y, -y])
+    found = talweg.certify(model, (X, y), attack=False, polish=True)
+    assert found.advice is not None
+    assert "kernel smallest" in found.advice
+
+
+def test_what_it_recommends_works() -> None:
+    """A target of a classifier is not proved; smoothed labels and a polish are."""
+    torch.manual_seed(0)
+    X, labels = torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
+    model = nn.Sequential(nn.Linear(4, 40), nn.GELU(), nn.Linear(40, 3))
+    settings: dict[str, Any] = {"loss": "cross_entropy", "polish": True, "attack": False}
+    found = talweg.certify(model, (X, labels), target=0.1, **settings)
+    assert found.status == "UNDECIDED"
+    assert "label_smoothing=0.1" in str(found.advice)
+    assert talweg.certify(model, (X, labels), label_smoothing=0.1, **settings).status == "PROVED"
