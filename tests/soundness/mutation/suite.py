@@ -14,7 +14,12 @@ from tests.soundness.mutation import (
     cases_files,
     cases_format,
     cases_grammar,
+    cases_graph_grammar,
+    cases_graph_numbers,
+    cases_graph_parts,
     cases_graphs,
+    cases_kinds,
+    cases_kinds_refusals,
     cases_network,
     cases_rounding,
     cases_rules,
@@ -24,7 +29,8 @@ from tests.soundness.mutation.mutants import PACKAGE
 MODULES = (
     cases_rules, cases_entropy, cases_files, cases_binding, cases_grammar, cases_format,
     cases_arrays, cases_cli, cases_algebra, cases_activations, cases_network, cases_rounding,
-    cases_graphs,
+    cases_graphs, cases_kinds, cases_kinds_refusals, cases_graph_grammar, cases_graph_numbers,
+    cases_graph_parts,
 )  # fmt: skip
 
 

@@ -1,0 +1,390 @@
+"""Every operation of a graph alone, from both sides against theory page B6 in NumPy."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from flint import arb
+from tests.soundness.mutation import kind_numbers as page
+from tests.soundness.mutation.materials import apply
+from tests.soundness.mutation.registry import Checker, add, demand, precision
+
+Array = Any
+SAMPLES, OUTPUTS, COLUMNS = 3, 2, 4
+BOTH, NEITHER = {"weight": True, "bias": True}, {"weight": False, "bias": False}
+FIRST, LAST = {"weight": True, "bias": False}, {"weight": False, "bias": True}
+
+
+def _pool(kernel: list[int], stride: list[int], padding: list[int]) -> dict[str, Any]:
+    return {"kind": "average_pool", "kernel": kernel, "stride": stride, "padding": padding}
+
+
+def _act(function: str, **parameters: float) -> dict[str, Any]:
+    return {"kind": "elementwise", "function": function, "parameters": parameters}
+
+
+def _window(stride: list[int], padding: list[int], dilation: list[int], groups: int) -> Any:
+    return {"kind": "convolution", "stride": stride, "padding": padding, "dilation": dilation,
+            "groups": groups}  # fmt: skip
+
+
+# Item, shapes of the inputs, shapes of the arrays, what trains, words, work.
+KINDS: dict[str, tuple[Any, Any, Any, Any, str, int]] = {
+    "linear": ({"kind": "linear"}, [(3,)], {"weight": (4, 3), "bias": (4,)}, BOTH,
+               "linear 3->4 (weight trained, bias trained)", 0),
+    "linear, rows": ({"kind": "linear"}, [(2, 3)], {"weight": (4, 3)}, {"weight": True},
+                     "linear 3->4 (weight trained, bias none)", 0),
+    "linear, many rows": ({"kind": "linear"}, [(2, 3, 2)], {"weight": (2, 2), "bias": (2,)}, BOTH,
+                          "linear 2->2 (weight trained, bias trained)", 0),
+    "linear, one entry": ({"kind": "linear"}, [(4, 1)], {"weight": (2, 1), "bias": (2,)}, BOTH,
+                          "linear 1->2 (weight trained, bias trained)", 0),
+    "linear, bias": ({"kind": "linear"}, [(2, 3)], {"weight": (2, 3), "bias": (2,)}, LAST,
+                     "linear 3->2 (weight frozen, bias trained)", 0),
+    "linear, weight": ({"kind": "linear"}, [(3,)], {"weight": (2, 3), "bias": (2,)}, FIRST,
+                       "linear 3->2 (weight trained, bias frozen)", 0),
+    "linear, frozen": ({"kind": "linear"}, [(3,)], {"weight": (5, 3), "bias": (5,)}, NEITHER,
+                       "linear 3->5 (weight frozen, bias frozen)", 0),
+    "convolution": (_window([2, 1], [1, 2], [1, 2], 2), [(4, 4, 5)],
+                    {"weight": (4, 2, 3, 2), "bias": (4,)}, BOTH,
+                    "convolution 4x2x3x2 (stride 2x1, padding 1x2, dilation 1x2, groups 2, weight "
+                    "trained, bias trained)", 4 * 6 * 9 + 4 * 6 * 2 * 7),
+    "convolution, plain": (_window([1, 1], [0, 0], [1, 1], 1), [(2, 3, 4)],
+                           {"weight": (3, 2, 2, 2), "bias": (3,)}, LAST,
+                           "convolution 3x2x2x2 (stride 1x1, padding 0x0, dilation 1x1, groups 1, "
+                           "weight frozen, bias trained)", 2 * 12 + 2 * 4 * 6),
+    "convolution, one axis": (_window([1], [0], [1], 1), [(2, 5)], {"weight": (3, 2, 3)},
+                              {"weight": True},
+                              "convolution 3x2x3 (stride 1, padding 0, dilation 1, groups 1, "
+                              "weight trained, bias none)", 2 * 5 + 2 * 3 * 3),
+    "convolution, sparse": (_window([3], [1], [1], 3), [(3, 6)], {"weight": (3, 1, 2), "bias": (3,)},
+                            BOTH,
+                            "convolution 3x1x2 (stride 3, padding 1, dilation 1, groups 3, weight "
+                            "trained, bias trained)", 3 * 8 + 3 * 2 * 3),
+    "convolution, one position": (_window([1], [0], [2], 1), [(2, 3)], {"weight": (2, 2, 2)},
+                                  {"weight": True},
+                                  "convolution 2x2x2 (stride 1, padding 0, dilation 2, groups 1, "
+                                  "weight trained, bias none)", 2 * 3 + 2 * 2 * 1),
+    "convolution, mostly padding": (_window([2, 1], [2, 1], [1, 1], 1), [(1, 2, 3)],
+                                    {"weight": (1, 1, 2, 3)}, {"weight": True},
+                                    "convolution 1x1x2x3 (stride 2x1, padding 2x1, dilation 1x1, "
+                                    "groups 1, weight trained, bias none)", 6 * 5 + 6 * 3 * 3),
+    "affine": ({"kind": "affine", "axis": 0}, [(3,)], {"weight": (3,), "bias": (3,)}, BOTH,
+               "affine 3 at axis 0 (weight trained, bias trained)", 0),
+    "affine, inside": ({"kind": "affine", "axis": 1}, [(2, 3, 2)], {"weight": (3,)},
+                       {"weight": True}, "affine 3 at axis 1 (weight trained, bias none)", 0),
+    "affine, two axes": ({"kind": "affine", "axis": 1}, [(2, 3, 2, 2)],
+                         {"weight": (3, 2), "bias": (3, 2)}, BOTH,
+                         "affine 3x2 at axis 1 (weight trained, bias trained)", 0),
+    "affine, frozen": ({"kind": "affine", "axis": 1}, [(2, 3)], {"weight": (3,), "bias": (3,)},
+                       NEITHER, "affine 3 at axis 1 (weight frozen, bias frozen)", 0),
+    "shift": ({"kind": "shift", "axis": 0}, [(3, 2)], {"weight": (3, 2)}, {"weight": True},
+              "shift 3x2 at axis 0 (weight trained)", 0),
+    "shift, inside": ({"kind": "shift", "axis": 1}, [(2, 3, 2)], {"weight": (3,)},
+                      {"weight": True}, "shift 3 at axis 1 (weight trained)", 0),
+    "standardize": ({"kind": "standardize", "epsilon": 0.25}, [(3, 2)],
+                    {"weight": (3,), "bias": (3,)}, NEITHER, "standardize 3 (epsilon 0.25)", 0),
+    "embedding": ({"kind": "embedding"}, [(3,)], {"weight": (4, 2)}, {"weight": True},
+                  "embedding 4->2 (weight trained)", 4),
+    "embedding, two axes": ({"kind": "embedding"}, [(2, 3)], {"weight": (3, 2)}, {"weight": True},
+                            "embedding 3->2 (weight trained)", 3),
+    "tanh": (_act("tanh"), [(4,)], {}, {}, "tanh", 0),
+    "sin": (_act("sin"), [(2, 3)], {}, {}, "sin", 0),
+    "silu": (_act("silu"), [(5,)], {}, {}, "silu", 0),
+    "softplus": (_act("softplus", beta=1.5, threshold=30.0), [(3,)], {}, {},
+                 "softplus(beta=1.5, threshold=30.0)", 0),
+    "identity": (_act("identity"), [(2, 2)], {}, {}, "identity", 0),
+    "scale": ({"kind": "scale", "numerator": -3.0, "denominator": 2.0}, [(2, 2)], {}, {},
+              "scale(-3.0/2.0)", 0),
+    "sum": ({"kind": "sum", "signs": [1, -1, 1]}, [(2, 2)] * 3, {}, {}, "sum(+, -, +)", 0),
+    "difference": ({"kind": "sum", "signs": [-1, 1]}, [(3,)] * 2, {}, {}, "sum(-, +)", 0),
+    "product": ({"kind": "product"}, [(2, 2), (2, 2)], {}, {}, "product", 0),
+    "matrix product": ({"kind": "matrix_product"}, [(2, 2, 3), (2, 3, 4)], {}, {},
+                       "matrix product", 0),
+    "matrix product, alone": ({"kind": "matrix_product"}, [(3, 2), (2, 4)], {}, {},
+                              "matrix product", 0),
+    "softmax": ({"kind": "softmax"}, [(2, 4)], {}, {}, "softmax", 0),
+    "softmax, one row": ({"kind": "softmax"}, [(3,)], {}, {}, "softmax", 0),
+    "normalize": ({"kind": "normalize", "axes": 1, "epsilon": 0.25}, [(2, 5)], {}, {},
+                  "normalize(axes 1, epsilon 0.25)", 0),
+    "normalize, two axes": ({"kind": "normalize", "axes": 2, "epsilon": 0.5}, [(2, 2, 3)], {}, {},
+                            "normalize(axes 2, epsilon 0.5)", 0),
+    "average pool": (_pool([3, 2], [2, 1], [1, 0]), [(2, 4, 4)], {}, {},
+                     "average pool(kernel 3x2, stride 2x1, padding 1x0)", 2 * 6 * 4 + 12 * 6),
+    "average pool, one axis": (_pool([3], [1], [1]), [(2, 4)], {}, {},
+                               "average pool(kernel 3, stride 1, padding 1)", 2 * 6 + 8 * 3),
+    "average pool, no lead": (_pool([2, 3], [1, 2], [0, 1]), [(3, 5)], {}, {},
+                              "average pool(kernel 2x3, stride 1x2, padding 0x1)", 3 * 7 + 6 * 6),
+    "average pool, apart": (_pool([2], [3], [1]), [(3, 5)], {}, {},
+                            "average pool(kernel 2, stride 3, padding 1)", 3 * 7 + 6 * 2),
+    "mean": ({"kind": "mean", "axes": [2, 0]}, [(2, 3, 2)], {}, {}, "mean(axes 2, 0)", 0),
+    "mean, all": ({"kind": "mean", "axes": [0]}, [(3,)], {}, {}, "mean(axes 0)", 0),
+    "concatenate": ({"kind": "concatenate", "axis": 1}, [(2, 1), (2, 3), (2, 2)], {}, {},
+                    "concatenate(axis 1)", 0),
+    "concatenate, first axis": ({"kind": "concatenate", "axis": 0}, [(2, 2), (1, 2)], {}, {},
+                                "concatenate(axis 0)", 0),
+    "reshape": ({"kind": "reshape", "shape": [3, 2]}, [(6,)], {}, {}, "reshape(3x2)", 0),
+    "reshape, flat": ({"kind": "reshape", "shape": [6]}, [(2, 1, 3)], {}, {}, "reshape(6)", 0),
+    "permute": ({"kind": "permute", "axes": [2, 0, 1]}, [(2, 3, 4)], {}, {},
+                "permute(2, 0, 1)", 0),
+    "slice": ({"kind": "slice", "axis": 1, "start": 1, "stop": 5, "step": 2}, [(2, 5)], {}, {},
+              "slice(axis 1, 1:5:2)", 0),
+    "slice, whole": ({"kind": "slice", "axis": 0, "start": 0, "stop": 3, "step": 1}, [(3, 2)], {},
+                     {}, "slice(axis 0, 0:3:1)", 0),
+    "slice, first": ({"kind": "slice", "axis": 0, "start": 0, "stop": 1, "step": 4}, [(3, 2)], {},
+                     {}, "slice(axis 0, 0:1:4)", 0),
+}  # fmt: skip
+_data: dict[str, SimpleNamespace] = {}
+
+
+def prepare() -> None:
+    """Random inputs, and everything that the page says of them."""
+    for seed, (name, (item, shapes, arrays, trains, _, _)) in enumerate(KINDS.items()):
+        _data[name] = _numbers(np.random.default_rng(seed), item, shapes, arrays, trains)
+
+
+def _numbers(rng: Any, item: Any, shapes: Any, arrays: Any, trains: Any) -> SimpleNamespace:
+    weights = {key: rng.uniform(0.3, 1.5, size) for key, size in arrays.items()}
+    if item["kind"] != "standardize":
+        weights = {key: w * rng.choice([-1, 1], w.shape) for key, w in weights.items()}
+    bound = item | {key: key for key in arrays}
+    if item["kind"] == "embedding":
+        xs = [rng.integers(0, arrays["weight"][0], size=(SAMPLES, *shapes[0])).astype(float)]
+        xs[0][0].ravel()[:2] = xs[0][0].ravel()[1]  # one of them twice
+    else:
+        xs = [rng.normal(size=(SAMPLES, *shape)) for shape in shapes]
+    value = apply(bound, xs, weights)
+    at = SimpleNamespace(item=bound, xs=xs, weights=weights, value=value, shape=value.shape[1:])
+    at.g = rng.normal(size=(SAMPLES, OUTPUTS, *at.shape))
+    at.tangents = [rng.normal(size=(SAMPLES, COLUMNS, *shape)) for shape in shapes]
+    at.d = page.derivatives(bound, xs, weights)
+    at.etas = [rng.uniform(0.05, 0.1, SAMPLES) for _ in shapes]
+    at.tau, at.gamma = rng.uniform(0.3, 3, SAMPLES), rng.uniform(0.1, 1, SAMPLES)
+    at.radius = 0.375
+    at.moved = page.motion(bound, xs, weights, trains, at.etas, at.radius)
+    if item["kind"] in page.BILINEAR or (
+        item["kind"] in ("elementwise", "softmax", "normalize")
+        and item.get("function") != "identity"
+    ):
+        at.curved = page.curvature(
+            bound, xs, at.g, at.tau, at.tangents, at.gamma, at.moved, at.etas
+        )
+        tensor = page.second(bound, xs, weights)
+        form = np.einsum("ikt,itab->ikab", at.g.reshape(SAMPLES, OUTPUTS, -1), tensor)
+        at.bends = []
+        for absent in (None, 0, 1) if len(shapes) > 1 else (None,):
+            flat = [
+                x.reshape(SAMPLES, COLUMNS, -1) * (slot != absent)
+                for slot, x in enumerate(at.tangents)
+            ]
+            bent = np.einsum("ikab,ima->ikmb", form, np.concatenate(flat, axis=2))
+            ends = np.cumsum([x.shape[2] for x in flat])[:-1]
+            parts = [
+                part.reshape(SAMPLES, OUTPUTS, COLUMNS, *shape)
+                for part, shape in zip(np.split(bent, ends, axis=3), shapes, strict=True)
+            ]
+            at.bends.append((absent, parts))
+    if arrays and item["kind"] != "standardize":
+        _parametric(at, bound, trains)
+    return at
+
+
+def _parametric(at: SimpleNamespace, item: Any, trains: Any) -> None:
+    x, weights = at.xs[0], at.weights
+    at.overlap = page.overlap(item, x, weights)
+    at.patches = page.patches(item, x, weights)
+    at.unfolded = page.unfolded(item, at.g, weights)
+    flat = at.g.reshape(SAMPLES, OUTPUTS, -1)
+    at.gradients = {key: flat @ page.by_weight(item, x, weights, key) for key in weights}
+    blocks = np.moveaxis(at.unfolded, 2, 1)  # (n, groups, k, o, P)
+    at.alpha = np.array([max(map(page.least_unfolding, one)) for one in blocks])
+    merged = blocks.reshape(*blocks.shape[:2], -1, blocks.shape[-1])
+    at.coupling = np.swapaxes(merged, 2, 3) @ merged
+    at.lines = min(merged.shape[2:])
+    if any(trains.values()):
+        at.rows = page.rows(item, x, weights, trains)
+        at.each = np.array([max(map(page.op, one)) for one in at.rows])
+        at.weightings = [np.array([0.5, 2.0, 1.25]), np.array([1.0, 0.0, 3.0])]
+        at.norms = [
+            max(
+                page.op((w[:, None, None] * at.rows[:, g]).reshape(-1, at.rows.shape[3]))
+                for g in range(at.rows.shape[1])
+            )
+            for w in at.weightings
+        ]  # fmt: skip
+
+
+def built(checker: Checker, name: str) -> tuple[Any, SimpleNamespace]:
+    """The operation as the checker makes it, with its weights, and the numbers."""
+    item, shapes, arrays, trains, _, _ = KINDS[name]
+    at, exact = _data[name], checker.arrays.exact
+    stated = {
+        key: value.hex() if isinstance(value, float) else value for key, value in item.items()
+    }
+    if "parameters" in item:
+        stated["parameters"] = {key: x.hex() for key, x in item["parameters"].items()}
+    kind = checker.kinds().KINDS[item["kind"]](stated, shapes, arrays)
+    if arrays:
+        kind.assign({key: f"array {key}" for key in arrays}, trains, [])
+        kind.load({f"array {key}": exact(value) for key, value in at.weights.items()})
+    return kind, at
+
+
+def close(checker: Checker, found: Any, wanted: Array, what: str, rtol: float = 1e-12) -> None:
+    """Numbers that are exact up to rounding, in the shape of the reference."""
+    demand(found.shape == wanted.shape, f"{what}: shape {found.shape}, not {wanted.shape}")
+    error = np.abs(checker.arrays.approx(found) - wanted)
+    size = np.abs(wanted).max() if wanted.size else 0.0
+    demand((error <= rtol * (1 + size)).all(), f"{what} differs by {error.max(initial=0)}")
+    wide = [x for x in found.ravel() if x.rad() > 1e-20 * (1 + size)]
+    demand(not wide, f"{what} is wide")
+
+
+def bound(
+    checker: Checker, found: Any, wanted: Array, what: str, above: float = 1e-7,
+    below: float = 1e-12, tiny: float = 1e-14,
+) -> None:  # fmt: skip
+    """Upper bounds: not below the reference, and hardly above it."""
+    near = checker.arrays.approx(np.asarray(found, dtype=object) + np.zeros_like(wanted))
+    demand(near.shape == np.shape(wanted), f"{what}: shape {near.shape}, not {np.shape(wanted)}")
+    demand((near >= wanted * (1 - below) - tiny).all(), f"{what} too small: {near} < {wanted}")
+    demand((near <= wanted * (1 + above) + 10 * tiny).all(), f"{what} too large: {near} > {wanted}")
+
+
+def _facts(name: str, checker: Checker) -> None:
+    item, shapes, arrays, _, words, work = KINDS[name]
+    kind, at = built(checker, name)
+    demand(kind.words() == words, kind.words())
+    demand(kind.shape == at.shape and kind.shapes == list(shapes), (kind.shape, kind.shapes))
+    demand(kind.work == work, f"work {kind.work}, not {work}")
+    demand(kind.curved is hasattr(at, "curved"), "whether it is curved")
+    keys = {"kind", *arrays, *(f"{key}_trainable" for key in arrays)}
+    if item["kind"] in ("linear", "convolution", "affine"):
+        keys |= {"bias", "bias_trainable"}
+    if item["kind"] == "standardize":
+        keys -= {"weight_trainable", "bias_trainable"}
+    demand({"kind", *kind.keys} == keys | set(item), kind.keys)
+    stored = {"weight"} if item["kind"] in ("shift", "embedding") else {"weight", "bias"}
+    demand(set(kind.stored) == (stored if arrays else set()), kind.stored)
+    several = item["kind"] in ("sum", "concatenate")
+    demand(kind.slots == (None if several else len(shapes)), kind.slots)
+
+
+def _first_order(name: str, checker: Checker) -> None:
+    """Values, derivatives in both directions, and how far they move."""
+    exact, close_ = checker.arrays.exact, partial(close, checker)
+    with precision():
+        kind, at = built(checker, name)
+        value, state = kind.run([exact(x) for x in at.xs])
+        close_(value, at.value, "value")
+        for slot, (x, d) in enumerate(zip(at.tangents, at.d, strict=True)):
+            if at.item["kind"] == "embedding":
+                break
+            flat = x.reshape(SAMPLES, COLUMNS, -1) @ np.swapaxes(d, 1, 2)
+            found = kind.push(state, slot, exact(x))
+            close_(found, flat.reshape(SAMPLES, COLUMNS, *at.shape), "push")
+            found = kind.pull(state, slot, exact(at.g))
+            flat = at.g.reshape(SAMPLES, OUTPUTS, -1) @ d
+            close_(found, flat.reshape(SAMPLES, OUTPUTS, *at.xs[slot].shape[1:]), "pull")
+        stretches = kind.stretches(state)
+        demand(len(stretches) == len(at.xs), "one stretch for each slot")
+        for found, wanted in zip(stretches, at.moved.stretch, strict=True):
+            bound(checker, found, wanted, "stretch")
+        _moves(checker, kind, at, state)
+
+
+def _moves(checker: Checker, kind: Any, at: SimpleNamespace, state: Any) -> None:
+    exact = checker.arrays.exact
+    trains = getattr(kind, "trained", [])
+    above = 1e-5 if at.item["kind"] == "elementwise" else 1e-7
+    below = 1e-9 if at.item["kind"] == "elementwise" else 1e-12
+    eta, deltas, _ = kind.drift(state, [exact(eta) for eta in at.etas], arb(at.radius))
+    bound(checker, eta, at.moved.eta, "eta", above, below)
+    demand(len(deltas) == len(at.etas), "one Delta for each slot")
+    for found, wanted in zip(deltas, at.moved.delta, strict=True):
+        still = kind.__class__.__name__ == "Standardize" or (at.weights and not trains)
+        bound(checker, found, wanted, "Delta", above, below if not still else 1.0)
+    zero = [exact(0 * eta) for eta in at.etas]
+    eta, deltas, _ = kind.drift(state, zero, arb(at.radius))
+    wanted = at.radius * at.each if trains else np.zeros(SAMPLES)
+    bound(checker, eta, wanted, "eta of the weights alone")
+
+
+def _second_order(name: str, checker: Checker) -> None:
+    exact = checker.arrays.exact
+    with precision():
+        kind, at = built(checker, name)
+        _, state = kind.run([exact(x) for x in at.xs])
+        form = kind.form(state, exact(at.g))
+        tangents = [exact(x) for x in at.tangents]
+        found = kind.root(state, form, exact(at.tau), tangents)
+        slope = 1e-7 if at.item["kind"] not in ("elementwise",) else 1e-5
+        close(checker, found, at.curved.root, "root", slope)
+        below, above = (1e-7, 1e-5) if at.item["kind"] == "elementwise" else (1e-12, 1e-7)
+        bound(checker, kind.size(state, form), at.curved.size, "size", above, below)
+        _, _, ball = kind.drift(state, [exact(eta) for eta in at.etas], arb(0))
+        found = kind.growth(state, form, exact(at.gamma), ball)
+        bound(checker, found, at.curved.growth, "growth", above, below)
+        for absent, parts in at.bends:
+            given = [None if slot == absent else x for slot, x in enumerate(tangents)]
+            bends = kind.bend(state, exact(at.g), given)
+            demand(len(bends) == len(parts), "one bend for each slot")
+            for found, part in zip(bends, parts, strict=True):
+                if found is None:
+                    demand(np.abs(part).max() < 1e-6, "a bend is missing")
+                else:
+                    close(checker, found, part, "bend", 1e-6)
+                    demand(np.abs(part).max() > 1e-6, "a bend is zero")
+
+
+def _of_weights(name: str, checker: Checker) -> None:
+    """What trained arrays multiply, and what the products need of their cotangents."""
+    exact, approx = checker.arrays.exact, checker.arrays.approx
+    with precision():
+        kind, at = built(checker, name)
+        x, g = exact(at.xs[0]), exact(at.g)
+        demand(kind.overlap == at.overlap, f"overlap {kind.overlap}, not {at.overlap}")
+        close(checker, kind.patches(x), at.patches, "patches")
+        close(checker, kind.unfolded(g), at.unfolded, "unfolded cotangents")
+        for key, wanted in at.gradients.items():
+            close(checker, kind.gradient(key, x, g), wanted, f"gradient by the {key}")
+        bound(checker, kind.sensitivities(g), at.alpha, "alpha")
+        slack = math.sqrt(at.overlap) * kind.trains["weight"]
+        bound(checker, np.array(kind.slack), np.array(slack), "t^W m")
+        _, state = kind.run([x])
+        if kind.trained:
+            close(checker, kind.extended(x), at.rows, "rows")
+            rows = kind.rows(x)
+            for each in (rows.each(), kind.remembered(x)[0], state[0]):
+                bound(checker, each, at.each, "norms of the rows")
+            norms = rows.norms_upper([exact(w) for w in at.weightings])
+            bound(checker, np.array(norms, dtype=object), np.array(at.norms), "weighted rows")
+            demand(all(isinstance(norm, arb) for norm in norms), "no numbers")
+        else:
+            demand(state == () and kind.remembered(x) == (), "nothing trains")
+        coupling = kind.coupling(g)
+        if at.unfolded.shape[4] == 1:
+            demand(coupling is None, "one position")
+            return
+        left, missed = coupling
+        demand(left.shape == (*at.coupling.shape[:2], at.lines, at.coupling.shape[3]), left.shape)
+        square = np.swapaxes(approx(left), 2, 3) @ approx(left)
+        error = np.abs(square - at.coupling).max()
+        demand(error <= 1e-12 * np.abs(at.coupling).max(), f"coupling differs by {error}")
+        demand(missed.shape == (SAMPLES,) and (approx(missed) < 1e-12).all(), "what is missed")
+        rest = at.coupling - square  # the factor is that of binary64: its rounding is enclosed
+        norms = np.linalg.norm(rest.reshape(SAMPLES, -1), axis=1)
+        demand(all(bool(m >= 0) for m in missed) and norms.max() < 1e-11, "what is missed")
+
+
+for _name, _entry in KINDS.items():
+    add(f"kind: {_name}", partial(_facts, _name))
+    add(f"kind, first order: {_name}", partial(_first_order, _name))
+    if _entry[2] and _entry[0]["kind"] != "standardize":
+        add(f"kind, weights: {_name}", partial(_of_weights, _name))
+    elif _entry[0]["kind"] in (*page.BILINEAR, "softmax", "normalize", "elementwise"):
+        if _entry[0].get("function") != "identity":
+            add(f"kind, second order: {_name}", partial(_second_order, _name))
