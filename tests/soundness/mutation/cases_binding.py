@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tests.soundness.mutation.cases_files import CONFIRMED, PATHS, judge
 from tests.soundness.mutation.materials import drafts
-from tests.soundness.mutation.registry import Checker, case, demand, precision
+from tests.soundness.mutation.registry import Checker, case, demand, precision, refused
 
 
 @case
@@ -71,6 +71,26 @@ def the_grade_is_named(checker: Checker) -> None:
              "bounds, assuming IEEE 754 binary64 rounding to nearest and products that are sums of "
              "products in some order")  # fmt: skip
     demand(found.reason == words, found.reason)
+
+
+@case
+def grades_by_size(checker: Checker) -> None:
+    """At the limits, and what may be asked for."""
+    module, incomplete = checker.grades, checker.verdict.Incomplete
+    demand(module.CHOICES == ("auto", "arb", "float64"), module.CHOICES)
+    demand(module.Grade().asked == "auto" and module.Grade().name is None, "the default")
+    for asked, entries, name in (
+        ("auto", 10_000, "arb"), ("auto", 10_001, "float64"), ("auto", 40_000, "float64"),
+        ("arb", 10_000, "arb"), ("float64", 1, "float64"), ("float64", 40_000, "float64"),
+    ):  # fmt: skip
+        grade = module.Grade(asked)
+        demand(grade.choose(entries) == name and grade.name == name, (asked, entries, grade))
+    for asked, entries, name, limit in (
+        ("auto", 40_001, "float64", 40_000), ("arb", 10_001, "arb", 10_000),
+        ("float64", 40_001, "float64", 40_000),
+    ):  # fmt: skip
+        words = f"the grade {name} of this checker takes at most {limit} residual entries"
+        refused(lambda a=asked, n=entries: module.Grade(a).choose(n), incomplete, words)  # type: ignore[misc]
 
 
 @case

@@ -184,7 +184,7 @@ def norms_of_blocks_and_lies(checker: Checker) -> None:
             else:
                 demand(float(found) >= wanted * (1 - 1e-14), (factor, found))
                 if factor >= 1:
-                    demand(float(found) <= wanted * (1 + 1e-6 * factor), (factor, found))
+                    demand(float(found) <= 1.01 * wanted * factor, (factor, found))
         refused(lambda: _lying("eigvalsh", lambda true: 1e-30 * true,
                                lambda: module.union_norm_upper([block])), incomplete, REACH)  # fmt: skip
 

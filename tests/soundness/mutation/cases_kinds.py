@@ -11,7 +11,7 @@ import numpy as np
 from flint import arb
 from tests.soundness.mutation import kind_numbers as page
 from tests.soundness.mutation.materials import apply
-from tests.soundness.mutation.registry import Checker, add, demand, precision
+from tests.soundness.mutation.registry import Checker, add, case, demand, precision, refused
 
 Array = Any
 SAMPLES, OUTPUTS, COLUMNS = 3, 2, 4
@@ -72,6 +72,22 @@ KINDS: dict[str, tuple[Any, Any, Any, Any, str, int]] = {
                                     {"weight": (1, 1, 2, 3)}, {"weight": True},
                                     "convolution 1x1x2x3 (stride 2x1, padding 2x1, dilation 1x1, "
                                     "groups 1, weight trained, bias none)", 6 * 5 + 6 * 3 * 3),
+    "convolution, alone": (_window([2], [3], [1], 1), [(1, 1)], {"weight": (2, 1, 3)},
+                           {"weight": True},
+                           "convolution 2x1x3 (stride 2, padding 3, dilation 1, groups 1, weight "
+                           "trained, bias none)", 7 + 9),
+    "convolution, first entry": (_window([2], [2], [1], 1), [(1, 2)], {"weight": (2, 1, 3)},
+                                 {"weight": True},
+                                 "convolution 2x1x3 (stride 2, padding 2, dilation 1, groups 1, "
+                                 "weight trained, bias none)", 6 + 6),
+    "convolution, last entry": (_window([2], [3], [1], 1), [(1, 2)], {"weight": (2, 1, 3)},
+                                {"weight": True},
+                                "convolution 2x1x3 (stride 2, padding 3, dilation 1, groups 1, "
+                                "weight trained, bias none)", 8 + 9),
+    "convolution, wide": (_window([1], [0], [1], 1), [(1, 4)], {"weight": (6, 1, 1)},
+                          {"weight": True},
+                          "convolution 6x1x1 (stride 1, padding 0, dilation 1, groups 1, weight "
+                          "trained, bias none)", 4 + 4),
     "affine": ({"kind": "affine", "axis": 0}, [(3,)], {"weight": (3,), "bias": (3,)}, BOTH,
                "affine 3 at axis 0 (weight trained, bias trained)", 0),
     "affine, inside": ({"kind": "affine", "axis": 1}, [(2, 3, 2)], {"weight": (3,)},
@@ -79,6 +95,8 @@ KINDS: dict[str, tuple[Any, Any, Any, Any, str, int]] = {
     "affine, two axes": ({"kind": "affine", "axis": 1}, [(2, 3, 2, 2)],
                          {"weight": (3, 2), "bias": (3, 2)}, BOTH,
                          "affine 3x2 at axis 1 (weight trained, bias trained)", 0),
+    "affine, two positions": ({"kind": "affine", "axis": 0}, [(3, 2)], {"weight": (3,)},
+                              {"weight": True}, "affine 3 at axis 0 (weight trained, bias none)", 0),
     "affine, frozen": ({"kind": "affine", "axis": 1}, [(2, 3)], {"weight": (3,), "bias": (3,)},
                        NEITHER, "affine 3 at axis 1 (weight frozen, bias frozen)", 0),
     "shift": ({"kind": "shift", "axis": 0}, [(3, 2)], {"weight": (3, 2)}, {"weight": True},
@@ -120,6 +138,18 @@ KINDS: dict[str, tuple[Any, Any, Any, Any, str, int]] = {
                               "average pool(kernel 2x3, stride 1x2, padding 0x1)", 3 * 7 + 6 * 6),
     "average pool, apart": (_pool([2], [3], [1]), [(3, 5)], {}, {},
                             "average pool(kernel 2, stride 3, padding 1)", 3 * 7 + 6 * 2),
+    "average pool, alone": (_pool([3], [2], [3]), [(1,)], {}, {},
+                            "average pool(kernel 3, stride 2, padding 3)", 7 + 9),
+    "average pool, first entry": (_pool([3], [2], [2]), [(2,)], {}, {},
+                                  "average pool(kernel 3, stride 2, padding 2)", 6 + 6),
+    "average pool, last entry": (_pool([3], [2], [3]), [(2,)], {}, {},
+                                 "average pool(kernel 3, stride 2, padding 3)", 8 + 9),
+    "average pool, wide window": (_pool([3, 5], [1, 1], [0, 2]), [(1, 3, 2)], {}, {},
+                                  "average pool(kernel 3x5, stride 1x1, padding 0x2)", 18 + 30),
+    "average pool, remainder": (_pool([3], [2], [0]), [(4,)], {}, {},
+                                "average pool(kernel 3, stride 2, padding 0)", 4 + 3),
+    "average pool, close": (_pool([3], [1], [0]), [(4,)], {}, {},
+                            "average pool(kernel 3, stride 1, padding 0)", 4 + 6),
     "mean": ({"kind": "mean", "axes": [2, 0]}, [(2, 3, 2)], {}, {}, "mean(axes 2, 0)", 0),
     "mean, all": ({"kind": "mean", "axes": [0]}, [(3,)], {}, {}, "mean(axes 0)", 0),
     "concatenate": ({"kind": "concatenate", "axis": 1}, [(2, 1), (2, 3), (2, 2)], {}, {},
@@ -174,8 +204,11 @@ def _numbers(rng: Any, item: Any, shapes: Any, arrays: Any, trains: Any) -> Simp
         )
         tensor = page.second(bound, xs, weights)
         form = np.einsum("ikt,itab->ikab", at.g.reshape(SAMPLES, OUTPUTS, -1), tensor)
-        at.bends = []
+        at.bends, at.roots = [], []
         for absent in (None, 0, 1) if len(shapes) > 1 else (None,):
+            given = [None if slot == absent else x for slot, x in enumerate(at.tangents)]
+            found = page.curvature(bound, xs, at.g, at.tau, given, at.gamma, at.moved, at.etas)
+            at.roots.append((given, found.root))
             flat = [
                 x.reshape(SAMPLES, COLUMNS, -1) * (slot != absent)
                 for slot, x in enumerate(at.tangents)
@@ -307,6 +340,12 @@ def _moves(checker: Checker, kind: Any, at: SimpleNamespace, state: Any) -> None
     for found, wanted in zip(deltas, at.moved.delta, strict=True):
         still = kind.__class__.__name__ == "Standardize" or (at.weights and not trains)
         bound(checker, found, wanted, "Delta", above, below if not still else 1.0)
+    if at.item["kind"] not in (*page.BILINEAR, "concatenate"):  # some samples may stand still
+        for still in (0, 1):
+            share = np.array([still, 1, 1 - still])
+            moved, _, _ = kind.drift(state, [exact(share * eta) for eta in at.etas], arb(0))
+            whole, _, _ = kind.drift(state, [exact(eta) for eta in at.etas], arb(0))
+            close(checker, moved, share * checker.arrays.approx(whole), "with samples at rest")
     zero = [exact(0 * eta) for eta in at.etas]
     eta, deltas, _ = kind.drift(state, zero, arb(at.radius))
     wanted = at.radius * at.each if trains else np.zeros(SAMPLES)
@@ -320,9 +359,11 @@ def _second_order(name: str, checker: Checker) -> None:
         _, state = kind.run([exact(x) for x in at.xs])
         form = kind.form(state, exact(at.g))
         tangents = [exact(x) for x in at.tangents]
-        found = kind.root(state, form, exact(at.tau), tangents)
         slope = 1e-7 if at.item["kind"] not in ("elementwise",) else 1e-5
-        close(checker, found, at.curved.root, "root", slope)
+        for given, wanted in at.roots:
+            given = [None if x is None else exact(x) for x in given]
+            found = kind.root(state, form, exact(at.tau), given)
+            close(checker, found, wanted, "root", slope)
         below, above = (1e-7, 1e-5) if at.item["kind"] == "elementwise" else (1e-12, 1e-7)
         bound(checker, kind.size(state, form), at.curved.size, "size", above, below)
         _, _, ball = kind.drift(state, [exact(eta) for eta in at.etas], arb(0))
@@ -358,6 +399,8 @@ def _of_weights(name: str, checker: Checker) -> None:
         if kind.trained:
             close(checker, kind.extended(x), at.rows, "rows")
             rows = kind.rows(x)
+            if at.item["kind"] != "embedding":
+                demand(rows.few is (at.rows.shape[3] <= 2), "whether Gram matrices are enough")
             for each in (rows.each(), kind.remembered(x)[0], state[0]):
                 bound(checker, each, at.each, "norms of the rows")
             norms = rows.norms_upper([exact(w) for w in at.weightings])
@@ -374,10 +417,69 @@ def _of_weights(name: str, checker: Checker) -> None:
         square = np.swapaxes(approx(left), 2, 3) @ approx(left)
         error = np.abs(square - at.coupling).max()
         demand(error <= 1e-12 * np.abs(at.coupling).max(), f"coupling differs by {error}")
+        if OUTPUTS * at.unfolded.shape[3] <= at.unfolded.shape[4]:  # as it is, without a factor
+            demand(all(m == 0 for m in missed), "nothing is missed")
         demand(missed.shape == (SAMPLES,) and (approx(missed) < 1e-12).all(), "what is missed")
         rest = at.coupling - square  # the factor is that of binary64: its rounding is enclosed
         norms = np.linalg.norm(rest.reshape(SAMPLES, -1), axis=1)
         demand(all(bool(m >= 0) for m in missed) and norms.max() < 1e-11, "what is missed")
+
+
+@case
+def entrywise_ranges_in_parts(checker: Checker) -> None:
+    """As many samples at a time as one likes."""
+    with precision():
+        kind, at = built(checker, "tanh")
+        module = checker.kinds("pointwise")
+        _, state = kind.run([checker.arrays.exact(x) for x in at.xs])
+        demand(module.ROWS == checker.activations.ROWS, "rows at a time")
+        kept = module.ROWS
+        try:
+            for rows in (1, 2, 3, 4):
+                module.ROWS = rows
+                _moves(checker, kind, at, state)
+        finally:
+            module.ROWS = kept
+
+
+@case
+def slopes_that_are_negative(checker: Checker) -> None:
+    """Their magnitude counts."""
+    item = {"kind": "elementwise", "function": "sin", "parameters": {}}
+    z = np.array([[3.0, 1.0, 2.0], [0.5, 2.875, 1.0]])
+    with precision():
+        kind = checker.kinds().KINDS["elementwise"](item, [(3,)], {})
+        _, state = kind.run([checker.arrays.exact(z)])
+        bound(checker, kind.stretches(state)[0], abs(np.cos(z)).max(1), "stretch")
+        eta, _, _ = kind.drift(state, [checker.arrays.exact(np.array([0.0625, 0.125]))], arb(0))
+        wanted = np.array([0.0625 * abs(np.cos(3.0625)), 0.125 * abs(np.cos(3.0))])
+        bound(checker, eta, wanted, "eta")
+
+
+@case
+def convolutions_as_matrices(checker: Checker) -> None:
+    """Their size is limited, and the norm is not made where nothing moves."""
+    module, incomplete = checker.kinds("convolution"), checker.verdict.Incomplete
+    demand(module.DENSE == 50_000_000, module.DENSE)
+    words = "a convolution, written as a matrix, needs more than {} numbers"
+    with precision():
+        for name, most in (("convolution, one axis", 10 * 28), ("convolution, wide", 4 * 24)):
+            item, shapes, arrays, trains, _, _ = KINDS[name]
+            kept = module.DENSE
+            try:
+                for limit in (most, most - 1):
+                    module.DENSE = limit
+                    kind, at = built(checker, name)
+                    _, state = kind.run([checker.arrays.exact(x) for x in at.xs])
+                    zero = [checker.arrays.exact(0 * at.etas[0])]
+                    eta, _, _ = kind.drift(state, zero, arb(at.radius))
+                    bound(checker, eta, at.radius * at.each, "eta of the weights alone")
+                    if limit == most:
+                        bound(checker, kind.stretch(), np.array(at.moved.stretch[0][0]), "stretch")
+                    else:
+                        refused(kind.stretch, incomplete, words.format(limit))
+            finally:
+                module.DENSE = kept
 
 
 for _name, _entry in KINDS.items():

@@ -105,6 +105,8 @@ REFUSED: list[tuple[str, dict[str, Any], list[Any], dict[str, Any], str]] = [
     ("product", {}, [(4,), (3,)], {}, "a product takes two values of one shape"),
     ("matrix_product", {}, [(2, 3), (2, 3)], {}, BATCH),
     ("matrix_product", {}, [(3,), (3,)], {}, BATCH),
+    ("matrix_product", {}, [(3,), (3, 2)], {}, BATCH),
+    ("matrix_product", {}, [(2, 3), (3,)], {}, BATCH),
     ("matrix_product", {}, [(1, 2, 3), (3, 2)], {}, BATCH),
     ("matrix_product", {}, [(3, 2), (1, 2, 3)], {}, BATCH),
     ("matrix_product", {}, [(2, 2, 3), (1, 3, 2)], {}, BATCH),
@@ -347,6 +349,15 @@ def variances_and_deviations(checker: Checker) -> None:
                 else:
                     refused(lambda g=given: made.drift(state, g, arb(0)),  # type: ignore[misc]
                             verdict.Incomplete, words)  # fmt: skip
+        words = "a deviation is not shown to be positive"
         wide = x + arb(0, 2**60)
-        refused(lambda: made.run([wide]), verdict.Incomplete,
-                "a deviation is not shown to be positive")  # fmt: skip
+        refused(lambda: made.run([wide]), verdict.Incomplete, words)
+        for sample in (0, 1):  # one of two is enough
+            part = x + 0
+            part[sample] = wide[sample]
+            refused(lambda p=part: made.run([p]), verdict.Incomplete, words)  # type: ignore[misc]
+        # With rows of one entry sigma is exactly the root of epsilon, here 1/2.
+        made = kinds["normalize"]({"axes": 1, "epsilon": (0.25).hex()}, [(1,)], {})
+        _, state = made.run([exact(np.array([[3.0]]))])
+        refused(lambda: made.drift(state, [exact(np.array([0.5]))], arb(0)), verdict.Incomplete,
+                "a deviation may vanish on the ball")  # fmt: skip

@@ -242,6 +242,9 @@ def _is_superfluous(operator: str, node: ast.AST, parents: Sequence[ast.AST]) ->
     if operator == "element dropped":
         return isinstance(parent, ast.Subscript) or any(isinstance(x, ast.Dict) for x in parents)
     if operator == "constant" and isinstance(node, ast.Constant):
+        if isinstance(parent, ast.UnaryOp) and isinstance(parents[-2], ast.Call):
+            if getattr(parents[-2].func, "attr", None) == "reshape":
+                return True  # NumPy takes any negative number for the rest
         subscript = isinstance(parent, (ast.Subscript, ast.Tuple)) and any(
             isinstance(x, ast.Subscript) for x in parents[-2:]
         )
