@@ -15,7 +15,7 @@ from tests.soundness.mutation.graph_numbers import Page
 from tests.soundness.mutation.materials import Model, table
 from tests.soundness.mutation.registry import Checker, add, demand, precision
 
-RADII = {"norms": 0.01, "tokens": 0.002, "words": 0.001}
+RADII = {"norms": 0.01, "tokens": 0.002, "words": 0.001, "unit": 1.0}
 COUNTS = np.array([1, 3, 2, 1])
 FRAMES = {  # rows are orthonormal
     "gated_by_data": np.array([[0.6, -0.8]]),

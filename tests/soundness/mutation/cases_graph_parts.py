@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from flint import arb
 from tests.soundness.mutation import cases_graph_numbers as numbers
-from tests.soundness.mutation.cases_kinds import bound, close
+from tests.soundness.mutation.cases_kinds import bound, built, close
 from tests.soundness.mutation.graph_models import MODELS
 from tests.soundness.mutation.graph_numbers import DIRECTIONS, FORMED, Page
 from tests.soundness.mutation.kind_numbers import least_unfolding, op
+from tests.soundness.mutation.kind_numbers import patches as page_patches
 from tests.soundness.mutation.materials import Build
 from tests.soundness.mutation.registry import Checker, case, demand, precision, refused
 
@@ -45,7 +46,8 @@ def stacks_of_small_matrices(checker: Checker) -> None:
     with precision():
         x, y = rng.normal(size=(2, 3, 2, 4)), rng.normal(size=(2, 3, 4, 5))
         close(checker, module.products(exact(x), exact(y)), x @ y, "products")
-        close(checker, module.grams(exact(x)), x @ np.swapaxes(x, 2, 3), "grams")
+        for some in (x, x[0], x[0, 0]):
+            close(checker, module.grams(exact(some)), some @ np.swapaxes(some, -1, -2), "grams")
         for shape in ((2, 3, 3, 4), (2, 3, 4, 3), (2, 1, 5), (2, 5, 1), (3, 1, 1), (2, 2)):
             x = rng.normal(size=shape)
             found = module.operator_norms_upper(exact(x))
@@ -168,6 +170,41 @@ def blocks_that_are_wide(checker: Checker) -> None:
 
 
 @case
+def what_whole_numbers_miss(checker: Checker) -> None:
+    """The digits, and a bound of what they leave over that is sound to the last part of a unit."""
+    module, arrays = checker.graph_norms, checker.arrays
+    rng = np.random.default_rng(7)
+    seen: list[Array] = []
+
+    def nothing(digits: Array) -> Any:
+        seen.append(digits)
+        return arb(0)
+
+    whole = rng.integers(-1000, 1000, size=(5, 4)).astype(float)
+    signed = rng.normal(size=(5, 4))
+    full = np.full((8, 8), 1 / 3)
+    with precision(), instead(module, _whole_norm_upper=nothing):
+        for x in (signed, -abs(signed), whole, full, -full, np.array([[1 - 2.0**-30]]),
+                  np.array([[1.0, 0.0]]), 1e-9 * rng.normal(size=(3, 3)),
+                  np.array([[-1e200, -1e-150]]), np.array([[1e200, 0.0], [0.0, 1e200]]),
+                  np.array([[1e-200, 0.0], [0.0, 1e-200]])):  # fmt: skip
+            found = module.union_norm_upper([module.block(arrays.exact(x))])
+            digits = seen.pop()
+            demand(digits.dtype == np.int64, digits.dtype)
+            size = op(digits.astype(float))
+            demand(2**30 / 1.011 <= size < 2**31 / 1.009, f"digits of norm {size}")
+            top = np.unravel_index(abs(x).argmax(), x.shape)
+            exponent = round(np.log2(abs(digits[top]) / abs(x[top])))
+            unit = arb(2) ** -exponent
+            rest = [arb(one) / unit - int(two) for one, two in zip(x.ravel(), digits.ravel(), strict=True)]  # noqa: E501
+            missed = sum((y * y for y in rest), arb(0)).sqrt()
+            above = sum(((abs(y) + arb(1.5) / 65536) ** 2 for y in rest), arb(0)).sqrt()
+            if all(y == 0 for y in rest):
+                above = arb(x.size).sqrt() / 65536 * 1.0001
+            demand(found / unit >= missed * (1 - 1e-20) and found / unit <= above, (x, found))
+
+
+@case
 def norms_of_blocks_and_lies(checker: Checker) -> None:
     """Whatever LAPACK says of the size, the bound holds, or there is none."""
     module, arrays, incomplete = checker.graph_norms, checker.arrays, checker.verdict.Incomplete
@@ -175,7 +212,7 @@ def norms_of_blocks_and_lies(checker: Checker) -> None:
     with precision():
         block = module.block(arrays.exact(x))
         wanted = op(x)
-        for factor in (1e-30, 1e-12, 1e-4, 0.5, 0.9, 1.5, 100.0, 1e8, 1e16):
+        for factor in (1e-30, 1e-12, 1e-4, 0.5, 0.9, 1.5, 100.0, 1e8, 1e16, -1.0):
             try:
                 found = _lying("eigvalsh", lambda true, f=factor: f * true,  # type: ignore[misc]
                                lambda: module.union_norm_upper([block]))  # fmt: skip
@@ -210,6 +247,13 @@ def largest_eigenvalues(checker: Checker) -> None:
         skew = x @ x.T + 1e-3 * np.triu(np.ones((3, 3)), 1)
         found = float(module.root_eigenvalue_upper(arrays.exact(skew)))
         demand(found >= float(np.linalg.eigvalsh(skew / 2 + skew.T / 2)[-1]) ** 0.5, found)
+        # One column beside a multiple of the identity: its rows have small sums, its norm is large.
+        skew = np.eye(20)
+        skew[:-1, -1] += 1e-3
+        found = float(module.root_eigenvalue_upper(arrays.exact(skew)))
+        demand(found**2 >= float(np.linalg.eigvalsh(skew / 2 + skew.T / 2)[-1]), found)
+        found = float(module.root_eigenvalue_upper(arrays.exact(np.diag([-16.0, 1.0]))))
+        demand(1 <= found <= 1 + 1e-7, found)
         for odd in (arb.nan(), arb.pos_inf()):
             matrix = arrays.exact(x @ x.T)
             matrix[1, 1] = odd
@@ -223,6 +267,34 @@ def largest_eigenvalues(checker: Checker) -> None:
                 demand(REACH in str(error), error)
             else:
                 demand(float(found) >= op(x) * (1 - 1e-14), (factor, found))
+
+
+class _Probe:
+    """Stands for the square of a factor, and looks at what it is taken from."""
+
+    __array_ufunc__ = None
+
+    def __init__(self) -> None:
+        self.spread: Array = None
+
+    def __rsub__(self, spread: Array) -> Array:
+        self.spread = spread
+        return spread
+
+
+@case
+def eigenvalues_in_whole_numbers(checker: Checker) -> None:
+    module, arrays = checker.graph_norms, checker.arrays
+    for x in (1.0, 3.0, 1e-5, 7.0**20):
+        probe = _Probe()
+        with precision(), instead(module, _gram=lambda root, p=probe: p):
+            found = module.root_eigenvalue_upper(arrays.exact(np.array([[0.0, x], [x, 0.0]])))
+        demand(probe.spread.dtype == np.int64, "whole numbers")
+        top, digits = int(probe.spread[0, 0]), -int(probe.spread[0, 1])
+        demand(2**57 < digits <= top < 2**61, (top, digits))
+        unit = x / digits
+        wanted = ((top + top + digits) * unit) ** 0.5
+        demand(wanted * (1 - 1e-12) <= float(found) <= wanted * (1 + 1e-12), (x, found))
 
 
 @case
@@ -363,6 +435,99 @@ def _entry(checker: Checker, ball: Any, page: Page, a: int, b: int, rng: Any) ->
         found = float(ball._entry(a, b, {key: arb(x) for key, x in given.items()}))
         demand(wanted * (1 - 1e-5) - 1e-7 <= found <= wanted * (1 + 1e-4) + 1e-7,
                (a, b, large, found, wanted))  # fmt: skip
+
+
+@case
+def balance_of_two_factors(checker: Checker) -> None:
+    """|P_Y| / |P_X| over all that reach them; 1 where that is no positive number."""
+    rng = np.random.default_rng(8)
+    one, two, more = rng.normal(size=(3, 4, 2, 2, 3))
+    one[1], more[1], two[2], one[3], more[3], two[3] = 0, 0, 0, 0, 0, 0
+    found = [{1: one, 2: two}, {1: more}, {7: one}]
+    exact = [{t: checker.arrays.exact(x) for t, x in part.items()} for part in found]
+    start = SimpleNamespace(net=SimpleNamespace(reads={5: (1, 2), 6: (1,)}))
+    tau = checker.graph_start.Start._tau(start, 5, exact, np.s_[2:6])
+    x = np.sqrt((one**2).sum((1, 2, 3)) + (more**2).sum((1, 2, 3)))
+    y = np.linalg.norm(two.reshape(4, -1), axis=1)
+    near = checker.arrays.approx(tau)
+    demand(abs(near[0] - y[0] / x[0]) < 1e-14 and near[1:].tolist() == [1, 1, 1], tau)
+    demand(all(t.is_exact() for t in tau), "a factor is exact")
+    tau = checker.graph_start.Start._tau(start, 6, exact, np.s_[2:6])
+    demand(checker.arrays.approx(tau).tolist() == [1, 1, 1, 1], tau)
+
+
+@case
+def weights_of_products(checker: Checker) -> None:
+    """omega: the smaller one of two bounds, with what their factors leave over."""
+    module, exact = checker.graph_start, checker.arrays.exact
+    alpha, norms = np.array([0.5, 2.0, 1.0, 1.5]), np.array([3.0, 0.25, 2.0, 1.25])
+    missed, more = np.array([0.25, 0.5, 0.0, 0.125]), np.array([0.0, 0.75, 0.5, 0.25])
+    moved, part = np.array([0.5, 0.25, 9.0, 1.0]), np.s_[1:5]
+    pad = lambda x: exact(np.concatenate([[7.0], x, [7.0]]))  # noqa: E731
+    left = exact(np.ones((6, 2, 3, 4)))
+    given: list[Any] = []
+
+    def coupled(kind: Any, of: Any, tangents: Any) -> Any:
+        given.append((kind, of, tangents))
+        return exact(moved), exact(more)
+
+    for overlap in (1, 3):
+        kind = SimpleNamespace(overlap=overlap)
+        start = SimpleNamespace(
+            net=SimpleNamespace(parametric={5: kind}.__getitem__), alpha={5: pad(alpha)},
+            coupling={5: (left, pad(missed))},
+        )  # fmt: skip
+        first = overlap**0.5 * alpha * norms
+        second = np.sqrt(moved**2 + (missed * overlap + more) * norms**2)
+        demand((first < second).any() and (second < first).any(), "both are the smaller one once")
+        with precision(), instead(module, coupled_norms_upper=coupled):
+            found = module.Start._product(start, 5, "tangents", exact(norms), part)
+            bound(checker, found, np.minimum(first, second), "omega")
+            demand(given[-1][0] is kind and given[-1][1].shape == (4, 2, 3, 4), "the part")
+            start.coupling = {5: None}
+            found = module.Start._product(start, 5, "tangents", exact(norms), part)
+            bound(checker, found, first, "omega by alpha")
+
+
+@case
+def norms_of_coupled_patches(checker: Checker) -> None:
+    """|(L_g q_g(P x))_g|, row by row and by the matrix Phi; its factor may be a bad one."""
+    module, exact = checker.graph_start, checker.arrays.exact
+    approx, rng = checker.arrays.approx, np.random.default_rng(9)
+    ways, equal = set(), False
+    for name in ("convolution", "convolution, sparse", "convolution, one axis", "linear, rows",
+                 "affine, inside", "affine, two axes"):  # fmt: skip
+        with precision():
+            kind, at = built(checker, name)
+            shape = at.xs[0].shape[1:]
+            for r in (1, 2, 4, 9, 40):
+                x = rng.normal(size=(2, 3, *shape))
+                q = np.stack([page_patches(at.item, one, at.weights) for one in x])
+                groups, positions = q.shape[2:4]  # (m, columns, groups, P, c)
+                left = rng.normal(size=(2, groups, r, positions))
+                seen = np.einsum("mgrp,mkgpc->mkgrc", left, q).reshape(2, 3, -1)
+                wanted = np.linalg.norm(seen, 2, axis=(1, 2))
+                size = np.linalg.norm(x.reshape(2, 3, -1), 2, axis=(1, 2))
+                width = x[0, 0].size
+                rows = groups * r * q.shape[4]
+                ways.add(rows <= 2 * width)
+                equal = equal or rows == 2 * width
+                for scale in (1.0, 0.25):
+                    counted: list[int] = []
+                    with instead(module, bounded=counted.append):
+                        one, two = _lying(
+                            "eigh", lambda true, f=scale: (f * true[0], true[1]),  # type: ignore[misc]
+                            lambda t=x, of=left: module.coupled_norms_upper(
+                                kind, exact(of), exact(t)
+                            ),
+                        )  # fmt: skip
+                    demand(counted == ([] if rows <= 2 * width else [width**2]), counted)
+                    demand(one.shape == two.shape == (2,), "one number for each")
+                    found = np.sqrt(approx(one) ** 2 + approx(two) * size**2)
+                    demand((found >= wanted * (1 - 1e-9)).all(), f"{name}: {found} < {wanted}")
+                    if scale == 1:
+                        demand((found <= wanted * (1 + 1e-6)).all(), f"{name}: {found} > {wanted}")
+    demand(ways == {True, False} and equal, "both ways, and where they meet")
 
 
 @case

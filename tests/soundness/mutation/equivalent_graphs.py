@@ -3,6 +3,148 @@
 from __future__ import annotations
 
 LISTED = """\
+== _graph_algebra
+-- Two ways to the same norm: time. A pair of sizes is not 1, and sizes are positive.
+operator_norms_upper: if min(size) == 1 ==> if False
+operator_norms_upper: min(size) == 1 ==> min(size) <= 1
+operator_norms_upper: min(size) == 1 ==> size == 1
+operator_norms_upper: min(size) == 1 ==> max(size) == 1
+-- Where k, a or b is 1, the least of the three norms is the one that is taken alone.
+unfolded_norms_upper: if k == 1 or a == 1 or b == 1 ==> if False
+unfolded_norms_upper: k == 1 or a == 1 or b == 1 ==> k == 1 and a == 1 and (b == 1)
+unfolded_norms_upper: k == 1 or a == 1 or b == 1 ==> a == 1 or b == 1
+unfolded_norms_upper: k == 1 or a == 1 or b == 1 ==> k == 1 or b == 1
+unfolded_norms_upper: k == 1 or a == 1 or b == 1 ==> k == 1 or a == 1
+-- Sizes are positive.
+unfolded_norms_upper: k == 1 or a == 1 or b == 1 ==> k <= 1 or a == 1 or b == 1
+unfolded_norms_upper: k == 1 or a == 1 or b == 1 ==> k == 1 or a <= 1 or b == 1
+unfolded_norms_upper: k == 1 or a == 1 or b == 1 ==> k == 1 or a == 1 or b <= 1
+unfolded_norms_upper: (k * a, b) if k == 1 else (k, a * b) ==> (k * a, b) if k <= 1 else (k, a * b)
+-- 1 a is a.
+unfolded_norms_upper: (k * a, b) if k == 1 else (k, a * b) ==> (a, b) if k == 1 else (k, a * b)
+-- A hint: the difference is enclosed, and not finite here.
+factor: np.nan_to_num(approx(square), nan=0, posinf=0, neginf=0) ==> np.nan_to_num(approx(square), nan=1, posinf=0, neginf=0)
+factor: np.nan_to_num(approx(square), nan=0, posinf=0, neginf=0) ==> np.nan_to_num(approx(square), nan=0, posinf=1, neginf=0)
+factor: np.nan_to_num(approx(square), nan=0, posinf=0, neginf=0) ==> np.nan_to_num(approx(square), nan=0, posinf=0, neginf=1)
+-- A hint, of which LAPACK reads one triangle.
+factor: hint / 2 + hint.T / 2 ==> hint / 2 + hint / 2
+== _graph_ball
+-- A term of zeros is added: time. What moves is not negative.
+Moved._backwards: if not all((entry == 0 for entry in delta)) ==> if True
+Moved._backwards: (entry == 0 for entry in delta) ==> (entry <= 0 for entry in delta)
+-- No path leads from an operation to its own inputs.
+Moved._pi: if t > a ==> if True
+Moved._pi: t > a ==> t >= a
+== _graph_lipschitz
+-- Bounds that nobody asks for: time.
+_OnBall.table: self.net.at[place:] ==> self.net.at[:]
+-- b is not before a.
+_OnBall.table: a != b ==> a < b
+_OnBall._first: a != b ==> a < b
+-- There is an output.
+_OnBall._first: self.net.outputs == 1 ==> self.net.outputs <= 1
+-- The least number is compared with itself.
+_OnBall._entry: bounds[1:] ==> bounds[:]
+== _graph_norms
+-- Arb takes whole numbers and floats of NumPy, and its whole numbers as exponents, as they are.
+block: matrix - exact(hint) ==> matrix - hint
+union_norm_upper: int(np.frexp(np.abs(stack).max())[1]) ==> np.frexp(np.abs(stack).max())[1]
+union_norm_upper: int(np.frexp(1.01 * size)[1]) ==> np.frexp(1.01 * size)[1]
+union_norm_upper: float(np.sqrt(abs(np.linalg.eigvalsh(turned @ turned.T)[-1]))) ==> np.sqrt(abs(np.linalg.eigvalsh(turned @ turned.T)[-1]))
+root_eigenvalue_upper: int(np.frexp(1.01 * float(np.abs(values).max()))[1]) ==> np.frexp(1.01 * float(np.abs(values).max()))[1]
+root_eigenvalue_upper: float(np.abs(values).max()) ==> np.abs(values).max()
+root_eigenvalue_upper: float(values[-1]) ==> values[-1]
+root_eigenvalue_upper: exact(digits) * unit ==> digits * unit
+root_eigenvalue_upper: arb(min(top, 2 ** 61)) + arb(int(error)) ==> arb(min(top, 2 ** 61)) + arb(error)
+-- A matrix and its transpose have the same norm: time.
+union_norm_upper: unit if len(unit) <= len(unit.T) else unit.T ==> unit
+union_norm_upper: unit if len(unit) <= len(unit.T) else unit.T ==> unit.T
+union_norm_upper: len(unit) <= len(unit.T) ==> len(unit) < len(unit.T)
+union_norm_upper: len(unit) <= len(unit.T) ==> len(unit) > len(unit.T)
+union_norm_upper: len(unit) <= len(unit.T) ==> len(unit) <= len(unit)
+union_norm_upper: unit if len(unit) <= len(unit.T) else unit.T ==> unit if len(unit) <= len(unit.T) else unit
+-- Longer whole numbers, or those of which more than one is left over, make rows that are refused as too long.
+union_norm_upper: np.rint(scaled).clip(-2 ** 31, 2 ** 31) ==> np.rint(scaled).clip(-3 ** 31, 2 ** 31)
+union_norm_upper: np.rint(scaled).clip(-2 ** 31, 2 ** 31) ==> np.rint(scaled).clip(-2 ** 32, 2 ** 31)
+union_norm_upper: np.rint(scaled).clip(-2 ** 31, 2 ** 31) ==> np.rint(scaled).clip(-2 ** 31, 3 ** 31)
+union_norm_upper: np.rint(scaled).clip(-2 ** 31, 2 ** 31) ==> np.rint(scaled).clip(-2 ** 31, 2 ** 32)
+union_norm_upper: (np.abs(fractions) < 1).all ==> (np.abs(fractions) < 1).any
+union_norm_upper: np.abs(fractions) < 1 ==> np.abs(fractions) <= 1
+union_norm_upper: np.abs(fractions) ==> fractions
+union_norm_upper: np.abs(fractions) < 1 ==> np.abs(fractions) < 2
+-- Cut off instead of rounded, and one more, is above as well.
+union_norm_upper: np.rint(fractions * FRACTION) ==> fractions * FRACTION
+-- Sizes, estimates and factors are hints: any of them gives a bound.
+root_eigenvalue_upper: 60 - int(np.frexp(1.01 * float(np.abs(values).max()))[1]) ==> 61 - int(np.frexp(1.01 * float(np.abs(values).max()))[1])
+root_eigenvalue_upper: 60 - int(np.frexp(1.01 * float(np.abs(values).max()))[1]) ==> 59 - int(np.frexp(1.01 * float(np.abs(values).max()))[1])
+root_eigenvalue_upper: 1.01 * float(np.abs(values).max()) ==> float(np.abs(values).max())
+root_eigenvalue_upper: 1.01 * float(np.abs(values).max()) ==> 2.02 * float(np.abs(values).max())
+root_eigenvalue_upper: np.rint(np.ldexp(hint, exponent)) ==> np.ldexp(hint, exponent)
+root_eigenvalue_upper: max(float(values[-1]), 0.0) ==> float(values[-1])
+root_eigenvalue_upper: 1 + 2.0 ** (-30) ==> 1 + 2.0 ** (-31)
+root_eigenvalue_upper: 1 + 2.0 ** (-30) ==> 1 + 2.0 ** (-29)
+root_eigenvalue_upper: np.rint(_cholesky(spread.astype(np.float64))) ==> _cholesky(spread.astype(np.float64))
+-- What is cut off is enclosed, and nothing that remains can reach 2^63.
+root_eigenvalue_upper: np.rint(np.ldexp(hint, exponent)).clip(-2.0 ** 61, 2.0 ** 61) ==> np.rint(np.ldexp(hint, exponent)).clip(-2.0 ** 62, 2.0 ** 61)
+root_eigenvalue_upper: np.rint(np.ldexp(hint, exponent)).clip(-2.0 ** 61, 2.0 ** 61) ==> np.rint(np.ldexp(hint, exponent)).clip(-2.0 ** 60, 2.0 ** 61)
+root_eigenvalue_upper: np.rint(np.ldexp(hint, exponent)).clip(-2.0 ** 61, 2.0 ** 61) ==> np.rint(np.ldexp(hint, exponent)).clip(-2.0 ** 61, 2.0 ** 62)
+root_eigenvalue_upper: np.rint(np.ldexp(hint, exponent)).clip(-2.0 ** 61, 2.0 ** 61) ==> np.rint(np.ldexp(hint, exponent)).clip(-2.0 ** 61, 2.0 ** 60)
+-- The number is below 2^60: the largest of the values, which are scaled by the largest of them.
+root_eigenvalue_upper: min(top, 2 ** 61) ==> top
+root_eigenvalue_upper: min(top, 2 ** 61) ==> min(top, 3 ** 61)
+root_eigenvalue_upper: min(top, 2 ** 61) ==> min(top, 2 ** 62)
+root_eigenvalue_upper: min(top, 2 ** 61) ==> min(top, 2 ** 60)
+root_eigenvalue_upper: min(top, 2 ** 61) ==> top #1
+root_eigenvalue_upper: min(top, 2 ** 61) ==> min(top, 3 ** 61) #1
+root_eigenvalue_upper: min(top, 2 ** 61) ==> min(top, 2 ** 62) #1
+root_eigenvalue_upper: min(top, 2 ** 61) ==> min(top, 2 ** 60) #1
+== _graph_pairs
+-- The order does not matter.
+Pairs.__init__: sorted(net.moves) ==> net.moves
+-- b is not before a, and there is an output.
+Pairs.maps: a != b and (not self.multiplied(a, b)) ==> a < b and (not self.multiplied(a, b))
+Pairs.formed: self.net.outputs == 1 ==> self.net.outputs <= 1
+Pairs.by_weight: self.net.outputs == 1 ==> self.net.outputs <= 1
+-- The same number from patches, of one sample or of more: time.
+Pairs.positions: if isinstance(kind, Embedding) ==> if False
+Pairs.positions: int(kind.patches(self.net.values[self.net.reads[a][0]][:1]).shape[2]) ==> kind.patches(self.net.values[self.net.reads[a][0]][:1]).shape[2]
+Pairs.positions: self.net.values[self.net.reads[a][0]][:1] ==> self.net.values[self.net.reads[a][0]][:]
+Pairs.positions: self.net.values[self.net.reads[a][0]][:1] ==> self.net.values[self.net.reads[a][0]][:2]
+== _graph_start
+-- The order does not matter.
+Start._first_bound: sorted({net.reads[b][0] for b in self.weighted} | {e for c in self.curved for e in net.reads[c]}) ==> {net.reads[b][0] for b in self.weighted} | {e for c in self.curved for e in net.reads[c]}
+-- Every entry is set afterwards.
+Start._first_bound: full(net.samples, 0) ==> full(net.samples, 1)
+Start._first_bound: full(net.samples, 0) ==> full(net.samples, 1) #1
+-- How many samples are held at a time, or some of them twice: memory and time.
+Start._first_bound: max(CHUNK // max(cost, 1), 1) ==> 1
+Start._first_bound: CHUNK // max(cost, 1) ==> CHUNK * max(cost, 1)
+Start._first_bound: CHUNK // max(cost, 1) ==> CHUNK
+Start._first_bound: CHUNK // max(cost, 1) ==> max(cost, 1)
+Start._first_bound: CHUNK // max(cost, 1) ==> CHUNK // cost
+Start._first_bound: CHUNK // max(cost, 1) ==> CHUNK // 1
+Start._first_bound: CHUNK // max(cost, 1) ==> CHUNK // min(cost, 1)
+Start._first_bound: CHUNK // max(cost, 1) ==> CHUNK // max(cost, 2)
+Start._first_bound: max(CHUNK // max(cost, 1), 1) ==> max(CHUNK // max(cost, 1), 2)
+Start._first_bound: min(first + step, net.samples) ==> net.samples
+-- The norm of a stack does not know the order of its blocks.
+Start._measure: [rows[c] for c in sorted(s)] ==> [rows[c] for c in s]
+-- Curved operations have one slot or two; for one the quotient is 0, which counts as 1.
+Start._tau: np.zeros((2, count)) ==> np.zeros((3, count))
+Start._tau: slots[:2] if len(slots) == 2 else () ==> slots[:2]
+Start._tau: slots[:2] if len(slots) == 2 else () ==> slots[:2] if len(slots) <= 2 else ()
+Start._tau: slots[:2] if len(slots) == 2 else () ==> slots[:2] if len(slots) >= 2 else ()
+Start._tau: slots[:2] if len(slots) == 2 else () ==> slots[:] if len(slots) == 2 else ()
+Start._tau: slots[:2] if len(slots) == 2 else () ==> slots[:3] if len(slots) == 2 else ()
+-- The signs of numerator and denominator cancel.
+Start._tau: squares[slot] += (approx(_flat(tangents[e])) ** 2).sum(axis=(1, 2)) ==> squares[slot] -= (approx(_flat(tangents[e])) ** 2).sum(axis=(1, 2))
+-- Arb takes whole numbers of NumPy as they are.
+coupled_norms_upper: exact(np.arange(1, width + 1)) ==> np.arange(1, width + 1)
+-- Every entry is set afterwards.
+coupled_norms_upper: result, missed = full((2, m), 0) ==> result, missed = full((2, m), 1)
+-- Of the one tangent only the size of its patches is read.
+coupled_norms_upper: kind.patches(tangents[0, :1]) ==> kind.patches(tangents[0, :])
+coupled_norms_upper: kind.patches(tangents[0, :1]) ==> kind.patches(tangents[0, :2])
 == kinds._kind
 -- Nobody changes the list.
 Kind.__init__: self.shapes = list(shapes) ==> self.shapes = shapes
@@ -51,7 +193,7 @@ MatrixProduct.__init__: len(one) == len(two) >= 2 ==> len(one) >= len(two) >= 2
 -- Slots are 0 and 1.
 MatrixProduct._times: slot == 1 ==> slot >= 1
 == kinds.normalize
--- Where the bound is 0 the drift refuses, as it asks for more.
+-- Where the bound is 0, what is divided by it is no number, which confirms nothing.
 Normalize.run: (bound > 0 for bound in least) ==> (bound >= 0 for bound in least)
 == kinds.pointwise
 -- The ball is symmetric about 0.

@@ -202,14 +202,31 @@ def partly() -> Model:
     return b.model(3, 2)
 
 
+def still() -> Model:
+    """One sample of which nothing moves before the second layer."""
+    b = _build(17, [3])
+    h = b.linear(b.act(b.linear(0, 3, 3, bias=False)), 3, 3)
+    b.linear(b.act(h, "sigmoid"), 3, 2)
+    model = b.model(3, 2)
+    model.inputs[1] = 0
+    return model
+
+
+def unit() -> Model:
+    """For the ball of radius 1, on which weights move by exactly 1."""
+    b = _build(18, [2])
+    h = b.linear(b.act(b.linear(0, 2, 3)), 3, 2, gain=0.5)
+    b.linear(b.act(h), 2, 2, gain=0.5)
+    return b.model(2, 2)
+
+
 MODELS: dict[str, Callable[[], Model]] = {
     model.__name__: model
     for model in (
         residual, images, pictures, scenes, signals, norms, frozen_norms, gated, gated_by_data,
-        two_gates, attention, tokens, words, tied, bridged, sequences, partly,
+        two_gates, attention, tokens, words, tied, bridged, sequences, partly, still, unit,
     )
 }  # fmt: skip
-COUNTS: dict[str, Any] = {name: [1, 3, 2, 1] for name in MODELS}
 
 
 def flat(model: Model) -> Any:
