@@ -104,7 +104,8 @@ REFUSED: list[tuple[Change, str]] = [
     (_operation(0, bias="weights/0.bia"), f"operation 0: 'bias' {USED.format(0, 'bias')}"),
     (_operation(0, weight=None), f"operation 0: 'weight' {USED.format(0, 'weight')}"),
     (_operation(0, weight=5), f"operation 0: 'weight' {USED.format(0, 'weight')}"),
-    (_instead(3, STANDARD | {"weight": "weights/0.bias", "bias": None}), f"operation 3: 'bias' {USED.format(3, 'bias')}"),
+    (_instead(3, STANDARD | {"weight": "weights/0.bias", "bias": None}),
+     f"operation 3: 'bias' {USED.format(3, 'bias')}"),
     (_instead(3, SHIFT | {"weight": "weights/3.weight"}),
      "operation 3: array 'weights/3.weight' is missing"),
     (_instead(3, AFFINE | {"bias": "weights/0.bias", "bias_trainable": True}),
@@ -219,7 +220,8 @@ def what_a_graph_holds(checker: Checker) -> None:
     model = MODELS["partly"]()
     tree, arrays, counts = _parts(model, checker)
     made = checker.graph_grammar.graph(tree, arrays, counts)
-    demand({name for name, flag in made.trains.items() if flag} == set(model.trained()), made.trains)
+    trained = {name for name, flag in made.trains.items() if flag}
+    demand(trained == set(model.trained()), made.trains)
     demand(list(made.trains) == list(model.weights), made.trains)
     for t, kind in enumerate(made.kinds):
         for key in ("weight", "bias"):

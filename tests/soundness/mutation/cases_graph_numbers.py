@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from flint import arb
-from tests.soundness.mutation.cases_kinds import bound, close
+from tests.soundness.mutation.comparison import bound, close
 from tests.soundness.mutation.graph_models import MODELS, flat
 from tests.soundness.mutation.graph_numbers import Page
 from tests.soundness.mutation.materials import Model, table
@@ -49,6 +49,11 @@ def _page(model: Model, counts: Any, radius: float, start: Page, tables: Any) ->
     )  # fmt: skip
 
 
+def page_of(name: str) -> SimpleNamespace:
+    """The references of a graph, made by `prepare`."""
+    return _pages[name]
+
+
 def network(checker: Checker, at: SimpleNamespace) -> Any:
     """As the checker builds it from the file."""
     model, frame = at.model, at.frame
@@ -60,9 +65,8 @@ def network(checker: Checker, at: SimpleNamespace) -> Any:
     stated = {"samples": len(model.inputs), "outputs": model.targets.shape[1],
               "parameters": model.parameters()}  # fmt: skip
     made = checker.graph_grammar.graph(model.tree(), arrays, stated)
-    values = {name: array for name, array in model.weights.items()}
     frame = None if frame is None else checker.arrays.exact(frame)
-    return checker.graph.GraphNetwork(made, values, flat(model), at.counts, frame)
+    return checker.graph.GraphNetwork(made, model.weights, flat(model), at.counts, frame)
 
 
 def _start(name: str, checker: Checker) -> None:
@@ -185,7 +189,8 @@ def _maps(name: str, checker: Checker) -> None:
                     wanted = 0 * wanted
                     demand(all(x < 1e-7 for x in np.atleast_1d(value)), f"map {key}")
                 else:
-                    bound(checker, np.asarray(value, dtype=object), wanted, f"map {key}", 1e-5, 1e-5)
+                    value = np.asarray(value, dtype=object)
+                    bound(checker, value, wanted, f"map {key}", 1e-5, 1e-5)
 
 
 def _tables(name: str, checker: Checker) -> None:

@@ -35,6 +35,52 @@ Moved._backwards: (entry == 0 for entry in delta) ==> (entry <= 0 for entry in d
 -- No path leads from an operation to its own inputs.
 Moved._pi: if t > a ==> if True
 Moved._pi: t > a ==> t >= a
+== _graph_forms
+-- Working bits of Arb: a matter of width.
+: BITS = 53 ==> BITS = 54
+: BITS = 53 ==> BITS = 52
+-- Two ways to the same norm: time.
+Forms._from: pairs.trained_numbers(a) <= own ==> pairs.trained_numbers(a) < own
+Forms._gram: rows.shape[1] <= rows.shape[0] ==> rows.shape[1] < rows.shape[0]
+Forms._gram: rows.shape[1] <= rows.shape[0] ==> rows.shape[1] > rows.shape[0]
+Forms._gram: rows.shape[1] <= rows.shape[0] ==> rows.shape[1] <= rows.shape[1]
+-- The order does not matter, and a list holds the same as its set.
+Forms._from: sorted(heads | {e for c in bent for e in net.reads[c]}) ==> heads | {e for c in bent for e in net.reads[c]}
+Forms._from: self._changes(part, pushed, set(bent), ends) ==> self._changes(part, pushed, bent, ends)
+-- How many samples are held at a time: memory and time.
+Forms._from: max(CHUNK // cost, 1) ==> 1
+Forms._from: max(CHUNK // cost, 1) ==> max(CHUNK * cost, 1)
+Forms._from: max(CHUNK // cost, 1) ==> max(CHUNK, 1)
+Forms._from: max(CHUNK // cost, 1) ==> max(cost, 1)
+Forms._from: max(CHUNK // cost, 1) ==> max(CHUNK // cost, 2)
+-- Index 0 reads nothing, and index 1 nothing but the input, which does not move.
+Forms._changes: range(net.last, 0, -1) ==> range(net.last, 0 + -1, -1)
+Forms._changes: range(net.last, 0, -1) ==> range(net.last, 1, -1)
+-- What is no longer needed is kept: memory.
+Forms._changes: if t not in ends ==> if False
+Forms._changes: found.pop(t, None) ==> pass
+-- Only the first of the samples is read.
+Forms._gram: self.net.values[self.net.reads[b][0]][i:i + 1] ==> self.net.values[self.net.reads[b][0]][i:]
+Forms._gram: self.net.values[self.net.reads[b][0]][i:i + 1] ==> self.net.values[self.net.reads[b][0]][i:i + 2]
+Forms._gram: self.net.g[b][i:i + 1] ==> self.net.g[b][i:]
+Forms._gram: self.net.g[b][i:i + 1] ==> self.net.g[b][i:i + 2]
+-- Nothing, of whatever value.
+Forms._gram: full((columns, 0), 0) ==> full((columns, 0), 1)
+Forms._gram: full((columns, 0), 0) ==> full((columns, 0), 1) #1
+-- A list has an entry from the start, and there is a position.
+Forms._gram: len(left) == 1 ==> len(left) <= 1
+Forms._applied: g.shape[-1] == 1 ==> g.shape[-1] <= 1
+-- Groups have no entries in common.
+Forms._applied: phi[places[0][places[0] >= 0]] += gamma[0, 0] ==> phi[places[0][places[0] >= 0]] = gamma[0, 0]
+-- Two ways to the same sum: time.
+Forms._crossed: if positions <= c ==> if True
+Forms._crossed: if positions <= c ==> if False
+Forms._crossed: positions <= c ==> positions < c
+Forms._crossed: positions <= c ==> positions > c
+-- Arb takes whole numbers of NumPy as they are, and only the first of the samples is read.
+Forms._places: exact(np.arange(1, entries(shape) + 1)) ==> np.arange(1, entries(shape) + 1)
+Forms._on_weights: self._rows(a, np.s_[i:i + 1]) ==> self._rows(a, np.s_[i:])
+Forms._on_weights: self._rows(a, np.s_[i:i + 1]) ==> self._rows(a, np.s_[i:i + 2])
 == _graph_lipschitz
 -- Bounds that nobody asks for: time.
 _OnBall.table: self.net.at[place:] ==> self.net.at[:]
@@ -127,6 +173,10 @@ Start._first_bound: CHUNK // max(cost, 1) ==> CHUNK // min(cost, 1)
 Start._first_bound: CHUNK // max(cost, 1) ==> CHUNK // max(cost, 2)
 Start._first_bound: max(CHUNK // max(cost, 1), 1) ==> max(CHUNK // max(cost, 1), 2)
 Start._first_bound: min(first + step, net.samples) ==> net.samples
+-- A norm is computed again: time.
+Start._measure: if e not in norms ==> if True
+-- They are walked over like a list.
+Start._measure: list(found.values()) ==> found.values()
 -- The norm of a stack does not know the order of its blocks.
 Start._measure: [rows[c] for c in sorted(s)] ==> [rows[c] for c in s]
 -- Curved operations have one slot or two; for one the quotient is 0, which counts as 1.

@@ -191,7 +191,7 @@ def sequences() -> Model:
 
 
 def partly() -> Model:
-    """Frozen layers between trained ones, a frozen weight beside a trained bias, data on the way."""
+    """Frozen layers between trained ones, a frozen weight with a trained bias, data on the way."""
     b = _build(16, [3])
     z = b.act(b.linear(0, 3, 3, trains=(False, False)))
     h = b.linear(z, 3, 3, trains=(False, True))
@@ -200,6 +200,51 @@ def partly() -> Model:
     h = b.linear(b.act(h, "sigmoid"), 3, 3, trains=(True, False))
     b.linear(b.act(h), 3, 2, trains=(False, True))
     return b.model(3, 2)
+
+
+def grouped() -> Model:
+    """One output, more trained numbers than entries, in two groups."""
+    b = _build(19, [2, 4])
+    keys = {"stride": [1], "padding": [0], "dilation": [1], "groups": 2}
+    h = b.act(b.weighted("convolution", 0, (2, 1, 3), (2,), **keys))
+    b.linear(b.add("reshape", h, shape=[4]), 4, 1)
+    return b.model(2, 1)
+
+
+def long_rows() -> Model:
+    """One output, four times as many trained numbers as entries."""
+    b = _build(20, [2, 3])
+    h = b.act(b.linear(0, 3, 2))
+    b.linear(b.add("reshape", h, shape=[4]), 4, 1)
+    return b.model(2, 1)
+
+
+def two_rows() -> Model:
+    """A layer of two positions whose input moves."""
+    b = _build(22, [3])
+    h = b.add("reshape", b.act(b.linear(0, 3, 4)), shape=[2, 2])
+    h = b.add("reshape", b.act(b.linear(h, 2, 2), "sigmoid"), shape=[4])
+    b.linear(h, 4, 2)
+    return b.model(2, 2)
+
+
+def one_window() -> Model:
+    """A convolution of one position at the margin, whose input moves."""
+    b = _build(23, [3])
+    h = b.add("reshape", b.act(b.linear(0, 3, 5)), shape=[1, 5])
+    keys = {"stride": [9], "padding": [1], "dilation": [1], "groups": 1}
+    h = b.weighted("convolution", h, (2, 1, 3), (2,), **keys)
+    b.linear(b.act(b.add("reshape", h, shape=[2])), 2, 1)
+    return b.model(2, 1)
+
+
+def broad() -> Model:
+    """So many trained numbers in two groups that their squares are what counts."""
+    b = _build(21, [8, 3])
+    keys = {"stride": [1], "padding": [0], "dilation": [1], "groups": 2}
+    h = b.weighted("convolution", 0, (128, 4, 2), None, **keys)
+    b.linear(b.add("reshape", h, shape=[256]), 256, 1)
+    return b.model(1, 1)
 
 
 def still() -> Model:
@@ -224,7 +269,8 @@ MODELS: dict[str, Callable[[], Model]] = {
     model.__name__: model
     for model in (
         residual, images, pictures, scenes, signals, norms, frozen_norms, gated, gated_by_data,
-        two_gates, attention, tokens, words, tied, bridged, sequences, partly, still, unit,
+        two_gates, attention, tokens, words, tied, bridged, sequences, partly, grouped, long_rows,
+        two_rows, one_window, still, unit,
     )
 }  # fmt: skip
 

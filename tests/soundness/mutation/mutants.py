@@ -242,14 +242,17 @@ def _is_superfluous(operator: str, node: ast.AST, parents: Sequence[ast.AST]) ->
     if operator == "element dropped":
         return isinstance(parent, ast.Subscript) or any(isinstance(x, ast.Dict) for x in parents)
     if operator == "constant" and isinstance(node, ast.Constant):
-        if isinstance(parent, ast.UnaryOp) and isinstance(parents[-2], ast.Call):
-            if getattr(parents[-2].func, "attr", None) == "reshape":
-                return True  # NumPy takes any negative number for the rest
+        if isinstance(parent, ast.UnaryOp) and _is_reshape(parents[-2]):
+            return True  # NumPy takes any negative number for the rest
         subscript = isinstance(parent, (ast.Subscript, ast.Tuple)) and any(
             isinstance(x, ast.Subscript) for x in parents[-2:]
         )
         return subscript and isinstance(node.value, int) and node.value > 1
     return False
+
+
+def _is_reshape(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and getattr(node.func, "attr", None) == "reshape"
 
 
 def _is_text(node: ast.AST) -> bool:
