@@ -104,6 +104,10 @@ REFUSED: list[tuple[Change, str]] = [
     (_operation(0, bias="weights/0.bia"), f"operation 0: 'bias' {USED.format(0, 'bias')}"),
     (_operation(0, weight=None), f"operation 0: 'weight' {USED.format(0, 'weight')}"),
     (_operation(0, weight=5), f"operation 0: 'weight' {USED.format(0, 'weight')}"),
+    (_operation(0, weight=["weights/0.weight"]),
+     f"operation 0: 'weight' {USED.format(0, 'weight')}"),
+    (lambda tree: (_operation(0, bias_trainable=False)(tree), _instead(3, SHIFT)(tree)),
+     "operation 3: array 'weights/0.bias' is trained in one place and frozen in another"),
     (_instead(3, STANDARD | {"weight": "weights/0.bias", "bias": None}),
      f"operation 3: 'bias' {USED.format(3, 'bias')}"),
     (_instead(3, SHIFT | {"weight": "weights/3.weight"}),
@@ -135,6 +139,11 @@ def models_of_graphs_that_do_not_fit(checker: Checker) -> None:
         change(tree)
         refused(lambda t=tree, a=arrays, c=counts: graph(t, a, c), invalid, words)  # type: ignore[misc]
     refused(lambda: graph([], arrays, counts), invalid, "'model' must be an object")
+    for reads, idle in (((0, 0, 2), 0), ((0, 1, 1), 1), ((0, 0, 2, 3), 0), ((0, 1, 2, 2), 2)):
+        operations = [{"kind": "softmax", "inputs": [read]} for read in reads]
+        tree = {"input_shape": [2], "operations": operations}
+        refused(lambda t=tree: graph(t, {}, counts), invalid,  # type: ignore[misc]
+                f"operation {idle} is read by no later one")  # fmt: skip
 
 
 @case

@@ -3,6 +3,33 @@
 from __future__ import annotations
 
 LISTED = """\
+== _graph
+-- Arb takes the floats of NumPy as they are: the same numbers.
+GraphNetwork.__init__: exact(np.eye(self.outputs)) ==> np.eye(self.outputs)
+-- No operation before a, and not a itself, reads what a moves.
+GraphNetwork._reached: range(a + 1, self.last + 1) ==> range(a - 1, self.last + 1)
+GraphNetwork._reached: range(a + 1, self.last + 1) ==> range(a, self.last + 1)
+GraphNetwork._reached: range(a + 1, self.last + 1) ==> range(1, self.last + 1)
+-- Index 0 reads nothing, and index 1 nothing but the input, which does not move.
+GraphNetwork._pull_back: range(self.last, 0, -1) ==> range(self.last, 0 + -1, -1)
+GraphNetwork._pull_back: range(self.last, 0, -1) ==> range(self.last, 1, -1)
+-- What reads something that moves, moves, and leads to the output: the grammar requires that.
+GraphNetwork._pull_back: e in self.moves and t in self.g ==> e in self.moves
+-- Every array has a use.
+GraphNetwork._terms: len(uses[name]) == 1 ==> len(uses[name]) <= 1
+-- The key of a layer is not read.
+GraphNetwork._terms: Term([(t, '')], True) ==> Term([(t, 'X')], True)
+-- Parts that are made again, or values that nobody asks for: time.
+GraphNetwork._part: if group.start not in c.parts ==> if True
+GraphNetwork.tangents: if t > final ==> if False
+GraphNetwork.tangents: break ==> pass
+-- What is no longer needed is kept, or looked for twice: memory and time.
+GraphNetwork.tangents: set(self.reads[t]) ==> self.reads[t]
+GraphNetwork.tangents: if e in found and readers[e] == t and (e not in kept) ==> if False
+-- No reader comes behind the last one.
+GraphNetwork.tangents: e in found and readers[e] == t and (e not in kept) ==> e in found and readers[e] <= t and (e not in kept)
+-- Every value has the same number of samples.
+GraphNetwork.tangents: self.values[0][part] ==> self.values[1][part]
 == _graph_algebra
 -- Two ways to the same norm: time. A pair of sizes is not 1, and sizes are positive.
 operator_norms_upper: if min(size) == 1 ==> if False
@@ -47,6 +74,10 @@ Forms._gram: rows.shape[1] <= rows.shape[0] ==> rows.shape[1] <= rows.shape[1]
 -- The order does not matter, and a list holds the same as its set.
 Forms._from: sorted(heads | {e for c in bent for e in net.reads[c]}) ==> heads | {e for c in bent for e in net.reads[c]}
 Forms._from: self._changes(part, pushed, set(bent), ends) ==> self._changes(part, pushed, bent, ends)
+-- Directions are entries, whose square is no more than the cost, or trained numbers, whose square is counted beside it.
+Forms._from: columns * columns ==> columns / columns
+Forms._from: columns * columns ==> columns
+Forms._from: columns * columns ==> columns #1
 -- How many samples are held at a time: memory and time.
 Forms._from: max(CHUNK // cost, 1) ==> 1
 Forms._from: max(CHUNK // cost, 1) ==> max(CHUNK * cost, 1)
@@ -81,6 +112,11 @@ Forms._crossed: positions <= c ==> positions > c
 Forms._places: exact(np.arange(1, entries(shape) + 1)) ==> np.arange(1, entries(shape) + 1)
 Forms._on_weights: self._rows(a, np.s_[i:i + 1]) ==> self._rows(a, np.s_[i:])
 Forms._on_weights: self._rows(a, np.s_[i:i + 1]) ==> self._rows(a, np.s_[i:i + 2])
+== _graph_grammar
+-- Whole numbers, and no others, are their own floor, which is never above.
+Graph.require_inputs: numbers == np.floor(numbers) ==> numbers <= np.floor(numbers)
+Graph.require_inputs: np.floor(numbers) ==> np.ceil(numbers)
+Graph.require_inputs: np.floor(numbers) ==> np.rint(numbers)
 == _graph_lipschitz
 -- Bounds that nobody asks for: time.
 _OnBall.table: self.net.at[place:] ==> self.net.at[:]

@@ -213,9 +213,9 @@ def grouped() -> Model:
 
 def long_rows() -> Model:
     """One output, four times as many trained numbers as entries."""
-    b = _build(20, [2, 3])
-    h = b.act(b.linear(0, 3, 2))
-    b.linear(b.add("reshape", h, shape=[4]), 4, 1)
+    b = _build(20, [2, 7])
+    h = b.act(b.linear(0, 7, 4))
+    b.linear(b.add("reshape", h, shape=[8]), 8, 1)
     return b.model(2, 1)
 
 
@@ -236,6 +236,16 @@ def one_window() -> Model:
     h = b.weighted("convolution", h, (2, 1, 3), (2,), **keys)
     b.linear(b.act(b.add("reshape", h, shape=[2])), 2, 1)
     return b.model(2, 1)
+
+
+def late() -> Model:
+    """A linear network whose one trained layer stands behind others, and is read twice."""
+    b, h = _build(24, [2]), 0
+    for _ in range(5):
+        h = b.add("scale", h, numerator=-3.0, denominator=2.0)
+    h = b.linear(h, 2, 2)
+    b.add("sum", [b.add("scale", h, numerator=2.0, denominator=3.0), h], signs=[1, 1])
+    return b.model(2, 2)
 
 
 def broad() -> Model:
@@ -270,7 +280,7 @@ MODELS: dict[str, Callable[[], Model]] = {
     for model in (
         residual, images, pictures, scenes, signals, norms, frozen_norms, gated, gated_by_data,
         two_gates, attention, tokens, words, tied, bridged, sequences, partly, grouped, long_rows,
-        two_rows, one_window, still, unit,
+        two_rows, one_window, late, still, unit,
     )
 }  # fmt: skip
 

@@ -19,7 +19,6 @@ Slot = tuple[ast.AST, str, int | None]
 
 SPEECH = {"Invalid", "Incomplete", "Misuse", "write", "ArgumentParser", "add_argument", "TypeVar"}
 STATEMENTS = {"require", "require_at_least", "require_power"}  # their last argument is a message
-OUTSIDE: set[str] = set()
 SKIPPED = {"annotation", "returns", "decorator_list", "type_params"}
 
 
@@ -80,11 +79,6 @@ def sources() -> dict[str, Path]:
     return names
 
 
-def outside(module: str) -> bool:
-    """Whether a module is not mutated."""
-    return module in {f"{PACKAGE}.{name}" for name in OUTSIDE}
-
-
 @cache
 def tree(module: str) -> ast.Module:
     """The syntax of a module, one object for all its mutants."""
@@ -94,8 +88,6 @@ def tree(module: str) -> ast.Module:
 @cache
 def mutants(module: str) -> tuple[Mutant, ...]:
     """All mutants of a module, in the order of its lines."""
-    if outside(module):
-        return ()
     return tuple(_Walk(module).all())
 
 
