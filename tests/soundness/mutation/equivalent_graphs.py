@@ -17,6 +17,8 @@ GraphNetwork._pull_back: range(self.last, 0, -1) ==> range(self.last, 1, -1)
 GraphNetwork._pull_back: e in self.moves and t in self.g ==> e in self.moves
 -- Every array has a use.
 GraphNetwork._terms: len(uses[name]) == 1 ==> len(uses[name]) <= 1
+-- A value of a linear layer has an axis.
+GraphNetwork._terms: len(kind.shape) == 1 ==> len(kind.shape) <= 1
 -- The key of a layer is not read.
 GraphNetwork._terms: Term([(t, '')], True) ==> Term([(t, 'X')], True)
 -- Parts that are made again, or values that nobody asks for: time.
