@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,56 +11,57 @@ from flint import arb
 from tests.soundness.mutation.cases_graph_numbers import network, page_of
 from tests.soundness.mutation.comparison import bound, instead
 from tests.soundness.mutation.graph_models import MODELS
-from tests.soundness.mutation.graph_numbers import DIRECTIONS, FORMED, Page
+from tests.soundness.mutation.graph_numbers import Page
 from tests.soundness.mutation.materials import Build
-from tests.soundness.mutation.registry import Checker, case, demand, precision, refused
+from tests.soundness.mutation.registry import Checker, add, case, demand, precision, refused
 
 Array = Any
 
 
-@case
-def pairs_of_operations(checker: Checker) -> None:
+def _pairs(name: str, checker: Checker) -> None:
     """Which maps are made, and along which directions."""
     module = checker.graph_pairs
-    demand((module.FORMED, module.DIRECTIONS) == (FORMED, DIRECTIONS), "limits")
     with precision():
-        for name in MODELS:
-            page: Page = page_of(name).start
-            pairs = module.Pairs(network(checker, page_of(name)))
-            net = page.net
-            demand(pairs.weighted == page.weighted and pairs.curved == page.curved, name)
-            sizes = {a: net.size(a) for a in net.at}
-            for a in net.at:
-                demand(pairs.positions(a) == page.positions(a), f"positions {a}")
-                demand(pairs.trained_numbers(a) == net.e[a].shape[2], f"numbers of {a}")
-                demand(pairs.by_weight(a) == page.by_weight(a), f"directions {a}")
-                most = page.k * sizes[a] * max(sizes.values())
-                for limit, formed in ((most, True), (most - 1, page.k == 1)):
-                    with instead(module, FORMED=limit):
-                        demand(pairs.formed(a) is formed, f"formed {a}")
-                few = -(-net.e[a].shape[2] // sizes[a])
-                for limit, enough in ((few, True), (few - 1, False)):
-                    with instead(module, DIRECTIONS=limit):
-                        holds = enough and page.k == 1 and page.positions(a) > 1
-                        demand(pairs.by_weight(a) is holds, f"directions {a}")
-                for b in net.at:
-                    demand(pairs.both(a, b) == page.both(a, b), f"S {a}, {b}")
-                    multiplied = page.multiplied(a, b)
-                    demand(pairs.multiplied(a, b) == multiplied, f"product {a}, {b}")
-                    joined = bool(page.both(a, b)) or multiplied or page.multiplied(b, a)
-                    demand(pairs.joined(a, b) == joined, f"joined {a}, {b}")
-            made = [
-                pair for place, a in enumerate(net.at) for b in net.at[place:]
-                for pair in pairs.maps(a, b)
-            ]  # fmt: skip
-            demand(made == page.pairs(), f"maps of {name}: {made}")
-            for c in range(net.last + 1):
-                kind = pairs.net.kinds[c]
-                if kind is not None and hasattr(kind, "form"):
-                    demand(pairs.kind(c) is kind, c)
-                else:
-                    refused(lambda p=pairs, t=c: p.kind(t), TypeError,  # type: ignore[misc]
-                            "the operation has no second derivative")  # fmt: skip
+        page: Page = page_of(name).start
+        pairs = module.Pairs(network(checker, page_of(name)))
+        net = page.net
+        demand(pairs.weighted == page.weighted and pairs.curved == page.curved, name)
+        sizes = {a: net.size(a) for a in net.at}
+        for a in net.at:
+            demand(pairs.positions(a) == page.positions(a), f"positions {a}")
+            demand(pairs.trained_numbers(a) == net.e[a].shape[2], f"numbers of {a}")
+            demand(pairs.by_weight(a) == page.by_weight(a), f"directions {a}")
+            most = page.k * sizes[a] * max(sizes.values())
+            for limit, formed in ((most, True), (most - 1, page.k == 1)):
+                with instead(module, FORMED=limit):
+                    demand(pairs.formed(a) is formed, f"formed {a}")
+            few = -(-net.e[a].shape[2] // sizes[a])
+            for limit, enough in ((few, True), (few - 1, False)):
+                with instead(module, DIRECTIONS=limit):
+                    holds = enough and page.k == 1 and page.positions(a) > 1
+                    demand(pairs.by_weight(a) is holds, f"directions {a}")
+            for b in net.at:
+                demand(pairs.both(a, b) == page.both(a, b), f"S {a}, {b}")
+                multiplied = page.multiplied(a, b)
+                demand(pairs.multiplied(a, b) == multiplied, f"product {a}, {b}")
+                joined = bool(page.both(a, b)) or multiplied or page.multiplied(b, a)
+                demand(pairs.joined(a, b) == joined, f"joined {a}, {b}")
+        made = [
+            pair for place, a in enumerate(net.at) for b in net.at[place:]
+            for pair in pairs.maps(a, b)
+        ]  # fmt: skip
+        demand(made == page.pairs(), f"maps of {name}: {made}")
+        for c in range(net.last + 1):
+            kind = pairs.net.kinds[c]
+            if kind is not None and hasattr(kind, "form"):
+                demand(pairs.kind(c) is kind, c)
+            else:
+                refused(lambda p=pairs, t=c: p.kind(t), TypeError,  # type: ignore[misc]
+                        "the operation has no second derivative")  # fmt: skip
+
+
+for _name in MODELS:
+    add(f"graph, pairs: {_name}", partial(_pairs, _name))
 
 
 @case

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,47 +10,58 @@ import numpy as np
 from tests.soundness.mutation.cases_graph_numbers import network, page_of
 from tests.soundness.mutation.comparison import bound, instead
 from tests.soundness.mutation.graph_models import broad
-from tests.soundness.mutation.graph_numbers import Page
-from tests.soundness.mutation.registry import Checker, case, demand, precision, refused
+from tests.soundness.mutation.graph_numbers import DIRECTIONS, FORMED, Page
+from tests.soundness.mutation.registry import Checker, add, case, demand, precision, refused
 
 
-@case
-def samples_in_parts(checker: Checker) -> None:
+def _parts(name: str, checker: Checker) -> None:
     """The same numbers where only some samples are held at a time."""
-    for name in ("pictures", "images", "words", "residual", "attention"):
-        at = page_of(name)
-        page: Page = at.start
-        with precision():
-            net = network(checker, at)
-            for chunk in (1, 3000, 200000):
-                with (
-                    instead(checker.graph_forms, CHUNK=chunk),
-                    instead(checker.graph_start, CHUNK=chunk),
-                ):
-                    start = checker.graph_start.Start(net)
-                for key, wanted in page.maps.items():
-                    by = start.maps.by_weight if page.by_weight(key[0]) else start.maps.by_value
-                    found = np.asarray(by[key], dtype=object)
-                    bound(checker, found, wanted, f"map {key}", 1e-5, 1e-5, 1e-7)
-                for key, found in start.omega.items():
-                    bound(checker, found, page.omega[key], f"omega {key}", 1e-6, 1e-9)
-                for key, found in start.nu.items():
-                    bound(checker, found, page.nu[key], f"nu {key}", 1e-6, 1e-7)
+    at = page_of(name)
+    page: Page = at.start
+    with precision():
+        net = network(checker, at)
+        for chunk in (1, 3000, 200000):
+            with (
+                instead(checker.graph_forms, CHUNK=chunk),
+                instead(checker.graph_start, CHUNK=chunk),
+            ):
+                start = checker.graph_start.Start(net)
+            for key, wanted in page.maps.items():
+                by = start.maps.by_weight if page.by_weight(key[0]) else start.maps.by_value
+                found = np.asarray(by[key], dtype=object)
+                bound(checker, found, wanted, f"map {key}", 1e-5, 1e-5, 1e-7)
+            for key, found in start.omega.items():
+                bound(checker, found, page.omega[key], f"omega {key}", 1e-6, 1e-9)
+            for key, found in start.nu.items():
+                bound(checker, found, page.nu[key], f"nu {key}", 1e-6, 1e-7)
+
+
+for _name in ("pictures", "images", "words", "residual", "attention"):
+    add(f"graph, samples in parts: {_name}", partial(_parts, _name))
 
 
 @case
-def numbers_held_at_once(checker: Checker) -> None:
+def limits_of_graphs(checker: Checker) -> None:
+    """How many numbers are held, and which maps are formed, as the page says."""
     module, incomplete = checker.graph, checker.verdict.Incomplete
     demand(module.BALLS == 50_000_000, module.BALLS)
     demand(checker.graph_forms.CHUNK == checker.graph_start.CHUNK == 2_000_000, "chunks")
     demand(checker.graph_norms.FRACTION == 65536, "parts of a unit")
+    pairs = checker.graph_pairs
+    demand((pairs.FORMED, pairs.DIRECTIONS) == (FORMED, DIRECTIONS), "limits")
     module.bounded(50_000_000)
     words = "this checker handles at most 50000000 numbers at once"
     refused(lambda: module.bounded(50_000_001), incomplete, words)
-    for name in ("pictures", "images", "words", "tokens", "scenes", "two_gates", "tied",
-                 "grouped", "long_rows"):  # fmt: skip
-        for wanted, counted in _work(checker, name):
-            demand(counted == wanted, f"{name}: {counted}, not {wanted}")
+
+
+def _held(name: str, checker: Checker) -> None:
+    for wanted, counted in _work(checker, name):
+        demand(counted == wanted, f"{counted}, not {wanted}")
+
+
+for _name in ("pictures", "images", "words", "tokens", "scenes", "two_gates", "tied", "grouped",
+              "long_rows"):  # fmt: skip
+    add(f"graph, work: {_name}", partial(_held, _name))
 
 
 @case
