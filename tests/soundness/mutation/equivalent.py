@@ -68,6 +68,11 @@ function: REACH / 4 if operation['function'] == 'gelu_tanh' else REACH ==> REACH
 function: REACH / 4 if operation['function'] == 'gelu_tanh' else REACH ==> 4 if operation['function'] == 'gelu_tanh' else REACH
 function: REACH / 4 if operation['function'] == 'gelu_tanh' else REACH ==> REACH / 5 if operation['function'] == 'gelu_tanh' else REACH
 function: REACH / 4 if operation['function'] == 'gelu_tanh' else REACH ==> REACH / 3 if operation['function'] == 'gelu_tanh' else REACH
+== _chain
+-- There is an output.
+Chain.gains_from_graph: self.outputs == 1 ==> self.outputs <= 1
+-- They are floats already: the grammar read them.
+Chain.as_graph: {k: float(v).hex() for k, v in item['parameters'].items()} ==> {k: v.hex() for k, v in item['parameters'].items()}
 == _check
 -- Arb takes the floats of NumPy as they are: the same numbers.
 _spectrum_doubts: float(values[end]) ==> values[end]

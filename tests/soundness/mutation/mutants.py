@@ -207,7 +207,7 @@ def _is_left_alone(node: ast.AST, parents: Sequence[ast.AST], module: str) -> bo
         return True
     if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
         name = node.targets[0].id
-        if name.startswith("__") or name in ("Balls", "Jet", "Floats", "Counts"):
+        if name.startswith("__") or name in ("Balls", "Jet", "Floats", "Counts", "Data"):
             return True
     if isinstance(node, ast.ClassDef) and any(
         isinstance(base, ast.Name) and base.id == "Protocol" for base in node.bases

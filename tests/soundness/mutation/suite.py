@@ -9,6 +9,7 @@ from tests.soundness.mutation import (
     cases_algebra,
     cases_arrays,
     cases_binding,
+    cases_chain,
     cases_cli,
     cases_entropy,
     cases_files,
@@ -34,6 +35,7 @@ MODULES = (
     cases_arrays, cases_cli, cases_algebra, cases_activations, cases_network, cases_rounding,
     cases_graphs, cases_kinds, cases_kinds_refusals, cases_graph_grammar, cases_graph_numbers,
     cases_graph_norms, cases_graph_pairs, cases_graph_products, cases_graph_work,
+    cases_chain,
 )  # fmt: skip
 
 
