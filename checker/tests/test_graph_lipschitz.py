@@ -159,11 +159,21 @@ def sequences(seed: int) -> Model:
     return b.model(3, 1)
 
 
+def margins(seed: int) -> Model:
+    """One position, whose window reaches beyond its input on one side."""
+    b = _build(seed, [3])
+    h = b.add("reshape", b.act(b.linear(0, 3, 5)), shape=[1, 5])
+    keys = {"stride": [9], "padding": [1], "dilation": [1], "groups": 1}
+    h = b.weighted("convolution", h, (2, 1, 3), (2,), **keys)
+    b.linear(b.act(b.add("reshape", h, shape=[2])), 2, 1)
+    return b.model(2, 1)
+
+
 MODELS: dict[str, Callable[[int], Model]] = {
     model.__name__: model
     for model in (
         residual, images, signals, norms, frozen_norms, gated, gated_by_data, attention, tokens,
-        words, tied, sequences,
+        words, tied, sequences, margins,
     )
 }  # fmt: skip
 

@@ -8,7 +8,7 @@ import random
 import pytest
 from tests.soundness.mutation.census import census, stale
 from tests.soundness.mutation.equivalent import EQUIVALENT
-from tests.soundness.mutation.mutants import Mutant, mutants, outside, sources
+from tests.soundness.mutation.mutants import Mutant, mutants, sources
 from tests.soundness.mutation.sandbox import coverage, run
 
 SAMPLE = 40
@@ -24,14 +24,13 @@ def _mutant(module: str, function: str, before: str, after: str) -> Mutant:
 
 
 def test_the_checker_itself_answers_every_question() -> None:
-    assert len(coverage().seconds) > 200
+    assert len(coverage().seconds) > 700
 
 
 def test_every_module_is_reached() -> None:
     entered = {module for blocks in coverage().blocks.values() for module, _ in blocks}
-    silent = {"talweg_check", "talweg_check._forms", "talweg_check._verdict"}
-    mutated = {module for module in sources() if not outside(module)}
-    assert mutated - entered <= silent | {"talweg_check.__main__"}
+    silent = {"talweg_check", "talweg_check._forms", "talweg_check._verdict", "talweg_check.kinds"}
+    assert set(sources()) - entered <= silent | {"talweg_check.__main__"}
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ class Forms:
             flat = own.reshape(-1, own.shape[-1])
             gamma = matmul(flat.T, flat)
             if alone:
-                phi[places[0]] += gamma[0, 0]
+                phi[places[0][places[0] >= 0]] += gamma[0, 0]  # the margin is no entry
                 continue
             for at in places.T:  # one entry of the patch, at all positions
                 inside = at >= 0

@@ -6,12 +6,15 @@ import math
 from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from flint import arb
 from tests.soundness.mutation.cases_files import CONFIRMED, PATHS, judge
+from tests.soundness.mutation.comparison import instead
 from tests.soundness.mutation.materials import drafts
-from tests.soundness.mutation.registry import Checker, case, demand, precision
+from tests.soundness.mutation.registry import Checker, case, demand, precision, refused
 
 
 @case
@@ -71,6 +74,61 @@ def the_grade_is_named(checker: Checker) -> None:
              "bounds, assuming IEEE 754 binary64 rounding to nearest and products that are sums of "
              "products in some order")  # fmt: skip
     demand(found.reason == words, found.reason)
+
+
+@case
+def grades_by_size(checker: Checker) -> None:
+    """At the limits, and what may be asked for."""
+    module, incomplete = checker.grades, checker.verdict.Incomplete
+    demand(module.CHOICES == ("auto", "arb", "float64"), module.CHOICES)
+    demand(module.Grade().asked == "auto" and module.Grade().name is None, "the default")
+    for asked, entries, name in (
+        ("auto", 10_000, "arb"), ("auto", 10_001, "float64"), ("auto", 40_000, "float64"),
+        ("arb", 10_000, "arb"), ("float64", 1, "float64"), ("float64", 40_000, "float64"),
+    ):  # fmt: skip
+        grade = module.Grade(asked)
+        demand(grade.choose(entries) == name and grade.name == name, (asked, entries, grade))
+    for asked, entries, name, limit in (
+        ("auto", 40_001, "float64", 40_000), ("arb", 10_001, "arb", 10_000),
+        ("float64", 40_001, "float64", 40_000),
+    ):  # fmt: skip
+        words = f"the grade {name} of this checker takes at most {limit} residual entries"
+        refused(lambda a=asked, n=entries: module.Grade(a).choose(n), incomplete, words)  # type: ignore[misc]
+
+
+@case
+def the_grade_decides_who_checks(checker: Checker) -> None:
+    """What the grade float64 finds is the verdict, and nobody else is asked."""
+    module, verdict = checker.check, checker.verdict
+    asked: list[int] = []
+
+    def refuse(certificate: Any, values: Any, distinct: Any) -> None:
+        asked.append(len(distinct))
+        raise verdict.Invalid("refused in binary64")
+
+    with instead(module, require_float64=refuse):
+        found = module.check(PATHS["plain"], None, "float64")
+        demand((found.verdict, found.reason) == ("invalid", "refused in binary64"), found)
+        demand(asked == [3] and found.grade == "float64", (asked, found))
+        judge(checker, PATHS["plain"], "valid", CONFIRMED, exact=True)
+        demand(asked == [3], "Arb checks alone")
+    with instead(module, require_float64=lambda *given: None, network=None):
+        found = module.check(PATHS["plain"], None, "float64")
+        demand(found.verdict == "valid", "Arb is asked as well")
+
+
+@case
+def one_bound_is_enough(checker: Checker) -> None:
+    """Of several Lipschitz constants any one that confirms a claim will do."""
+    module = checker.check
+    good, bad = (SimpleNamespace(upper=lambda radius, x=x: arb(x)) for x in (0, 1e300))
+    for bounds, verdict in (
+        ([good], "valid"), ([good, bad], "valid"), ([bad, good], "valid"), ([bad], "incomplete"),
+        ([bad, bad], "incomplete"),
+    ):  # fmt: skip
+        with instead(module, jacobian_lipschitz=lambda net, b=bounds: b):
+            found = module.check(PATHS["plain"])
+            demand(found.verdict == verdict, (verdict, found))
 
 
 @case

@@ -21,6 +21,10 @@ class Checker:
     def __getattr__(self, name: str) -> Any:
         return importlib.import_module(f"{PACKAGE}._{name}")
 
+    def kinds(self, name: str = "") -> Any:
+        """The module talweg_check.kinds, or one below it."""
+        return importlib.import_module(f"{PACKAGE}.kinds" + (f".{name}" if name else ""))
+
 
 Case = Callable[[Checker], None]
 CASES: dict[str, Case] = {}

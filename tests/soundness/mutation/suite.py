@@ -9,12 +9,21 @@ from tests.soundness.mutation import (
     cases_algebra,
     cases_arrays,
     cases_binding,
+    cases_chain,
     cases_cli,
     cases_entropy,
     cases_files,
     cases_format,
     cases_grammar,
+    cases_graph_grammar,
+    cases_graph_norms,
+    cases_graph_numbers,
+    cases_graph_pairs,
+    cases_graph_products,
+    cases_graph_work,
     cases_graphs,
+    cases_kinds,
+    cases_kinds_refusals,
     cases_network,
     cases_rounding,
     cases_rules,
@@ -24,7 +33,9 @@ from tests.soundness.mutation.mutants import PACKAGE
 MODULES = (
     cases_rules, cases_entropy, cases_files, cases_binding, cases_grammar, cases_format,
     cases_arrays, cases_cli, cases_algebra, cases_activations, cases_network, cases_rounding,
-    cases_graphs,
+    cases_graphs, cases_kinds, cases_kinds_refusals, cases_graph_grammar, cases_graph_numbers,
+    cases_graph_norms, cases_graph_pairs, cases_graph_products, cases_graph_work,
+    cases_chain,
 )  # fmt: skip
 
 

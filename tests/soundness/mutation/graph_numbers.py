@@ -1,0 +1,271 @@
+"""Theory page B6 for a whole graph, in dense floating point: every derivative is a matrix.
+
+The maps Z come from moving a value, without a formula for them (`Dense.maps`); the rest restates
+the page. Nothing here is read from the checker.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from tests.soundness.mutation import kind_numbers as page
+from tests.soundness.mutation.kind_numbers import op
+from tests.soundness.mutation.materials import Dense, Model
+
+Array = Any
+FORMED, DIRECTIONS = 2**16, 4
+CURVED = ("elementwise", "product", "matrix_product", "softmax", "normalize")
+
+
+class Page:
+    """The graph at w0; cotangents along the rows of `frame`, where there is one."""
+
+    def __init__(self, model: Model, counts: Array, frame: Array = None) -> None:
+        self.model, self.counts = model, counts
+        self.net = net = Dense(model, counts)
+        self.n, self.k = net.n, net.values[-1].shape[1]
+        self.frame = np.eye(self.k) if frame is None else frame
+        self.g = {t: self.frame @ g for t, g in net.g.items()}
+        self.zero, self.order = np.zeros(self.n), sorted(net.moves)
+        self.trains = [
+            {key: key in net.trains[t] for key in ("weight", "bias")} for t in range(net.last + 1)
+        ]
+        self.items = [self._item(t) for t in range(net.last + 1)]
+        self.weights = [
+            {key: model.weights[item[key]] for key in ("weight", "bias") if item.get(key)}
+            for item in net.items
+        ]
+        self.overlap = {b: net.overlap(b) for b in net.at}
+        self.slack = {a: math.sqrt(self.overlap[a]) * self.trains[a]["weight"] for a in net.at}
+        self.eps = {a: self.each(lambda i, a=a: op(net.e[a][i])) for a in net.at}
+        self.weighted = [b for b in net.at if self.slack[b] and net.reads[b][0] in net.moves]
+        self.curved = [
+            c for c in self.order
+            if net.items[c]["kind"] in CURVED and net.items[c].get("function") != "identity"
+            and all(e in net.moves for e in net.reads[c])
+        ]  # fmt: skip
+        self.alpha = {b: self._alpha(b) for b in self.weighted}
+        self.motion(0.0)
+        self.bend = {c: self._bend(c) for c in self.curved}
+        self.hat = {a: self._hat(a) for a in net.at}
+        self.omega = {
+            (b, a): self._omega(b, a) for b in self.weighted for a in net.at
+            if net.reads[b][0] in net.reached[a]
+        }  # fmt: skip
+        self.nu = {
+            (a, self.both(a, b)): self._nu(a, sorted(self.both(a, b)))
+            for a in net.at for b in net.at if self.both(a, b)
+        }  # fmt: skip
+        self.maps = {pair: self._map(*pair) for pair in self.pairs()}
+
+    def _item(self, t: int) -> dict[str, Any]:
+        """The operation, with its arrays by key."""
+        item = self.net.items[t]
+        return {**item, **{key: key for key in ("weight", "bias") if item.get(key)}}
+
+    def each(self, f: Any) -> Array:
+        return np.array([f(i) for i in range(self.n)])
+
+    def inputs(self, t: int) -> list[Array]:
+        return [self.net.values[e] for e in self.net.reads[t]]
+
+    def shaped(self, t: int) -> Array:
+        return self.g[t].reshape(*self.g[t].shape[:2], *self.net.values[t].shape[1:])
+
+    def both(self, a: int, b: int) -> frozenset[int]:
+        """S."""
+        return frozenset(self.net.reached[a] & self.net.reached[b] & set(self.curved))
+
+    def multiplied(self, a: int, b: int) -> bool:
+        return b in self.weighted and self.net.reads[b][0] in self.net.reached[a]
+
+    def kernel(self) -> Array:
+        """sum_a J_a J_a^T, uses of one array added first."""
+        parts: dict[str, Array] = {}
+        for a in self.net.at:
+            start = 0
+            for name in self.net.trains[a].values():
+                size = self.model.weights[name].size
+                part = self.g[a] @ self.net.e[a][:, :, start : start + size]
+                start += size
+                parts[name] = parts.get(name, 0) + part.reshape(-1, size)
+        return sum(part @ part.T for part in parts.values())
+
+    def _alpha(self, b: int) -> Array:
+        blocks = np.moveaxis(page.unfolded(self.items[b], self.shaped(b), self.weights[b]), 2, 1)
+        return np.array([max(map(page.least_unfolding, one)) for one in blocks])
+
+    def motion(self, radius: float) -> None:
+        """eta, Delta, gamma and the stretches."""
+        net = self.net
+        self.eta: dict[int, Array] = {}
+        self.delta: dict[int, list[Array]] = {}
+        self.stretch: dict[int, list[Array]] = {}
+        self.moved: dict[int, SimpleNamespace] = {}
+        for t in self.order:
+            etas = [self.eta.get(e, self.zero) for e in net.reads[t]]
+            weights, trains = self.weights[t], self.trains[t]
+            found = page.motion(self.items[t], self.inputs(t), weights, trains, etas, radius)
+            self.moved[t], self.eta[t] = found, found.eta
+            self.delta[t], self.stretch[t] = found.delta, found.stretch
+        self.gamma = dict.fromkeys(self.order, self.zero)
+        for t in reversed(self.order):
+            for slot, e in enumerate(net.reads[t]):
+                if e in self.gamma:
+                    delta = self.delta[t][slot]
+                    norm = self.each(lambda i, t=t: op(self.g[t][i]))
+                    reach = self.gamma[t] * (self.stretch[t][slot] + delta)
+                    self.gamma[e] = self.gamma[e] + reach + norm * delta
+        if hasattr(self, "hat"):
+            self.pi = {a: self._pi(a) for a in net.at}
+            self.bend = {c: self._bend(c) for c in self.curved}
+
+    def _hat(self, a: int) -> dict[int, Array]:
+        hat = {a: self.zero + 1}
+        for t in sorted(self.net.reached[a] - {a}):
+            slots = [(s, e) for s, e in enumerate(self.net.reads[t]) if e in hat]
+            hat[t] = sum(self.stretch[t][s] * hat[e] for s, e in slots)
+        return hat
+
+    def _pi(self, a: int) -> dict[int, Array]:
+        hat, pi = self.hat[a], {a: self.zero}
+        for t in sorted(self.net.reached[a] - {a}):
+            slots = [(s, e) for s, e in enumerate(self.net.reads[t]) if e in hat]
+            pi[t] = sum(
+                (self.stretch[t][s] + self.delta[t][s]) * pi[e] + self.delta[t][s] * hat[e]
+                for s, e in slots
+            )
+        return pi
+
+    def _bend(self, c: int) -> SimpleNamespace:
+        """q hat, Delta Q, and the root as matrices by input."""
+        net = self.net
+        etas = [self.eta.get(e, self.zero) for e in net.reads[c]]
+        sizes = [net.size(e) for e in net.reads[c]]
+        # |P_Y| / |P_X| over the trained operations that reach them
+        parts = [
+            sum(((net.p[a][e] ** 2).sum(axis=(1, 2)) for a in net.at if e in net.p[a]), self.zero)
+            for e in net.reads[c]
+        ]
+        tau = np.sqrt(parts[1] / parts[0]) if len(parts) == 2 else self.zero + 1
+        roots = []
+        for slot, size in enumerate(sizes):
+            tangents: list[Any] = [None] * len(sizes)
+            unit = np.broadcast_to(np.eye(size), (self.n, size, size))
+            tangents[slot] = unit.reshape(self.n, size, *self.inputs(c)[slot].shape[1:])
+            found = page.curvature(
+                self.items[c], self.inputs(c), self.shaped(c), tau, tangents, self.gamma[c],
+                self.moved[c], etas,
+            )  # fmt: skip
+            roots.append(np.swapaxes(found.root, 1, 2))
+        return SimpleNamespace(size=found.size, growth=found.growth, roots=roots)
+
+    def _omega(self, b: int, a: int) -> Array:
+        net, e = self.net, self.net.reads[b][0]
+        first = self.each(lambda i: op(net.p[a][e][i]))
+        first = math.sqrt(self.overlap[b]) * self.alpha[b] * first
+        if page.unfolded(self.items[b], self.shaped(b), self.weights[b]).shape[4] == 1:
+            return first
+        mixed = net.mixed(b)
+        seen = [
+            np.einsum("kt,jte,ec->kjc", self.g[b][i], mixed[:, i], net.p[a][e][i])
+            for i in range(self.n)
+        ]
+        second = self.each(lambda i: op(seen[i].reshape(-1, seen[i].shape[2])))
+        return np.minimum(first, second)
+
+    def _nu(self, a: int, chosen: Sequence[int]) -> Array:
+        def stack(i: int) -> Array:
+            return np.concatenate([
+                root[i] @ self.net.p[a][e][i]
+                for c in chosen
+                for e, root in zip(self.net.reads[c], self.bend[c].roots, strict=True)
+                if e in self.net.p[a]
+            ])  # fmt: skip
+
+        return self.each(lambda i: op(stack(i)))
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """Which maps are made."""
+        found = []
+        most = max(map(self.net.size, self.net.at))
+        for place, a in enumerate(self.net.at):
+            for b in self.net.at[place:]:
+                forward, backward = self.multiplied(a, b), self.multiplied(b, a)
+                if not (self.both(a, b) or forward or backward):
+                    continue
+                for one, two in [(a, b)] if forward or a == b else [(a, b), (b, a)]:
+                    if self.k == 1 or self.k * self.net.size(one) * most <= FORMED:
+                        found.append((one, two))
+        return found
+
+    def positions(self, a: int) -> int:
+        shape = page.patches(self.items[a], self.inputs(a)[0], self.weights[a]).shape
+        return int(shape[2])
+
+    def by_weight(self, a: int) -> bool:
+        few = self.net.e[a].shape[2] <= DIRECTIONS * self.net.size(a)
+        return self.k == 1 and self.positions(a) > 1 and few
+
+    def _map(self, a: int, b: int) -> Array:
+        """lambda_max(N_ab)^(1/2) by sample, or that of all on the weights."""
+        z = self.net.maps(a, b)
+        z = z.reshape(self.n, self.k, -1, z.shape[2])
+        z = np.einsum("fk,ikjd->ifjd", self.frame, z).reshape(self.n, -1, z.shape[3])
+        if self.by_weight(a):
+            return np.array(op(np.concatenate([z[i] @ self.net.e[a][i] for i in range(self.n)])))
+        return self.each(lambda i: op(z[i]))
+
+    def size(self, a: int) -> Array:
+        """epsilon_a(R)."""
+        return self.eps[a] + self.slack[a] * self.eta.get(self.net.reads[a][0], self.zero)
+
+    def at_curved(self, numbers: dict[int, Array], c: int) -> Array:
+        return np.sqrt(sum(numbers[e] ** 2 for e in self.net.reads[c] if e in numbers))
+
+    def growth(self, a: int, b: int) -> Array:
+        """Delta kappa."""
+        total = self.zero
+        for c in self.both(a, b):
+            ha, hb = (self.at_curved(self.hat[t], c) for t in (a, b))
+            pa, pb = (self.at_curved(self.pi[t], c) for t in (a, b))
+            total = total + self.bend[c].growth * (ha + pa) * (hb + pb)
+            total = total + self.bend[c].size * (pa * hb + ha * pb + pa * pb)
+        return total
+
+    def bent(self, a: int, b: int) -> Array:
+        """kappa hat."""
+        total = self.zero
+        for c in self.both(a, b):
+            ha, hb = (self.at_curved(self.hat[t], c) for t in (a, b))
+            total = total + self.bend[c].size * ha * hb
+        return total
+
+    def turned(self, b: int, a: int) -> Array:
+        """Delta omega."""
+        e = self.net.reads[b][0]
+        hat, pi = self.hat[a][e], self.pi[a][e]
+        return math.sqrt(self.overlap[b]) * (self.gamma[b] * (hat + pi) + self.alpha[b] * pi)
+
+    def change(self, a: int, b: int) -> Array:
+        """Delta_ab."""
+        moved = self.eta.get(self.net.reads[b][0], self.zero)
+        total = self.growth(a, b) * self.size(b) + self.bent(a, b) * self.slack[b] * moved
+        return total + self.turned(b, a) if self.multiplied(a, b) else total
+
+    def rough(self, a: int, b: int) -> Array:
+        """omega hat."""
+        total = self.bent(a, b) * self.eps[b]
+        if self.multiplied(a, b):
+            hat = self.hat[a][self.net.reads[b][0]]
+            total = total + math.sqrt(self.overlap[b]) * self.alpha[b] * hat
+        return total
+
+    def drift(self, a: int, weights: Array) -> float:
+        """t^W m (sum omega^2 eta^2)^(1/2)."""
+        eta = self.eta.get(self.net.reads[a][0], self.zero)
+        return float(self.slack[a] * np.linalg.norm(weights * eta))
