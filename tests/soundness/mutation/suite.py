@@ -22,6 +22,7 @@ from tests.soundness.mutation import (
     cases_graph_products,
     cases_graph_work,
     cases_graphs,
+    cases_html,
     cases_kinds,
     cases_kinds_refusals,
     cases_network,
@@ -35,7 +36,7 @@ MODULES = (
     cases_arrays, cases_cli, cases_algebra, cases_activations, cases_network, cases_rounding,
     cases_graphs, cases_kinds, cases_kinds_refusals, cases_graph_grammar, cases_graph_numbers,
     cases_graph_norms, cases_graph_pairs, cases_graph_products, cases_graph_work,
-    cases_chain,
+    cases_chain, cases_html,
 )  # fmt: skip
 
 
