@@ -76,6 +76,7 @@ class Builder:
         self.nodes: list[Node] = []
         self.frozen = rng.choice([0.0, 0.2, 0.5])
         self._pool: dict[Shape, list[tuple[Tensor, bool, str]]] = {}
+        self._drawn = 0
 
     def add(self, operation: Operation, *inputs: int) -> int | None:
         """Index of the new value, or None where the operation does not fit or is too large."""
@@ -99,8 +100,9 @@ class Builder:
             return self.rng.choice(pool)
         new = (
             self.normal(*shape, size=size), self.rng.random() >= self.frozen,
-            f"{len(self.nodes)}.{field}",
+            f"{self._drawn}.{field}",
         )  # fmt: skip
+        self._drawn += 1  # not the number of nodes: one that does not fit leaves its tensors here
         pool.append(new)
         return new
 
