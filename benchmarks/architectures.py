@@ -8,8 +8,9 @@ Data are scikit-learn's digits (8 x 8 pixels / 16): odd against even as +-1 (k =
 (k = 10); the encoder reads the eight rows of an image as tokens. Weights are PyTorch's defaults
 from seed 0 in float64, polished by `certify`; every certificate is then given to `talweg-check` in
 a process of its own. With k = 10 the channels are twice as many and the weights of the convolutions
-three times as large: the kernel of 3,000 outputs of the small network loses rank on the way to zero
-loss. Printed: slack (Lipschitz bound over the strongest attack), seconds by stage,
+three times as large. That row can only be UNDECIDED for more rows of data than features: one-hot
+targets sum to one, so at zero loss the sum of the outputs no longer sees the convolutions.
+Printed: slack (Lipschitz bound over the strongest attack), seconds by stage,
 the verdict of the checker and its seconds.
 """
 

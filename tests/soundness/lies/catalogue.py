@@ -23,7 +23,7 @@ GROUPS: dict[str, tuple[Callable[[int], Group], int]] = {
     "shortcuts": (shortcuts, 72),
     "conclusions": (conclusions, 175),
     "bindings": (bindings, 99),
-    "sentences": (sentences, 166),
+    "sentences": (sentences, 167),
     "trees": (trees, 363),
     "archives": (archives, 86),
     "arrays": (arrays, 74),

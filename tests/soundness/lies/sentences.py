@@ -142,11 +142,14 @@ def sentences(seed: int) -> Group:
 
 def _labels(group: Group, seed: int) -> None:
     for name, value in {
-        "0": 0, "2": 2, "-1": -1, "true": True, "1.0": 1.0, "text": "1", "null": None, "list": [1],
+        "0": 0, "3": 3, "-1": -1, "true": True, "1.0": 1.0, "text": "1", "null": None, "list": [1],
         "2^64 + 1": 2**64 + 1,
     }.items():  # fmt: skip
         group.add(f"format {name}", partial(_changed, "T11", seed, _set(format=value)),
-                  "^'format' must be the integer 1")  # fmt: skip
+                  "^'format' must be the integer 1 or 2")  # fmt: skip
+    # A chain that calls itself a graph is read as one.
+    group.add("format 2", partial(_changed, "T11", seed, _set(format=2)),
+              "^'model' must be an object")  # fmt: skip
     real, run = SEMANTICS, FLOAT64_DESCENT
     for form in FORMS:
         wrong = {
