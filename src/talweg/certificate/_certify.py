@@ -221,7 +221,7 @@ def _hopeless_missing_factor(
 def _estimated_reason(problem: Problem, missing: float) -> str:
     return (
         f"the criterion of {problem.theorem.id} misses by a factor of about {missing:.3g} or more, "
-        "an estimate from approximate eigenvalues; nothing was bounded so far from the criterion, "
+        "an estimate in floating point; nothing was bounded so far from the criterion, "
         "because the claim is about polished weights. Call certify with polish=False for bounds."
     )
 
