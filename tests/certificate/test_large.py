@@ -10,7 +10,8 @@ from tests.certificate.problems import problem
 
 import talweg
 from talweg.certificate import _bounds, _polish
-from talweg.certificate._damped_system import FactoredSystem, PreconditionedSystem
+from talweg.certificate._damped_system import FactoredSystem
+from talweg.certificate._preconditioned_system import PreconditionedSystem
 from talweg.network import FlatFunction, read
 from talweg_check import check
 

@@ -13,7 +13,7 @@ from tests.certificate.problems import problem
 from tests.network.graphs import CASES as GRAPHS
 
 import talweg
-from talweg.certificate import Certificate, _damped_system, _polish
+from talweg.certificate import Certificate, _damped_system, _polish, _preconditioned_system
 from talweg.cluster import _cluster, _tasks, _tiles
 from talweg_check import check
 
@@ -33,6 +33,7 @@ def nothing_large_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("talweg.certificate._bounds.state_symmetric_kernel", forbidden)
     monkeypatch.setattr("talweg.certificate._bounds.state_kernel_ball", forbidden)
     monkeypatch.setattr(_damped_system, "kernel_at", forbidden)
+    monkeypatch.setattr(_preconditioned_system, "kernel_at", forbidden)
 
 
 def assert_same_claims(one: Certificate, other: Certificate, rel: float = SAME) -> None:
@@ -106,7 +107,7 @@ def test_what_float32_cannot_factor_is_factored_in_float64(
 ) -> None:
     monkeypatch.setattr(_polish, "CLUSTER_PRECONDITIONED_FROM", 1)
     monkeypatch.setattr(
-        _damped_system.PreconditionedSystem, "_factored", lambda self, kernel, damping: None
+        _preconditioned_system.PreconditionedSystem, "_factored", lambda self, kernel, damping: None
     )
     model, data = problem()
     certificate = talweg.certify(model, data, polish=True, attack=False, scheduler=address)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from talweg._errors import InputError
 from talweg.certificate._advice import advice
+from talweg.certificate._assembly import assembled
 from talweg.certificate._bounds import (
     HOPELESS,
     MeasuredBounds,
@@ -21,21 +22,11 @@ from talweg.certificate._bounds import (
     is_large,
 )
 from talweg.certificate._certificate import AsGiven, Certificate
-from talweg.certificate._document import Document
-from talweg.certificate._model_record import (
-    array_hash,
-    as_read,
-    format_of,
-    model_and_weights,
-    stored,
-    weights_hash,
-)
 from talweg.certificate._objective import LossName
 from talweg.certificate._polish import Polish
 from talweg.certificate._problem import Problem, checked_problem, require_tiles
 from talweg.certificate._request import Request
 from talweg.certificate._search import Outcome, evaluate_theorem
-from talweg.certificate._sentence import claim_sentence
 from talweg.cluster import connected
 from talweg.enclosure import require_sound_arithmetic
 from talweg.network import (
@@ -343,7 +334,7 @@ def _proved(
         )
     claims: dict[str, Any] = {key: float(v).hex() for key, v in numbers.items()}
     claims["jacobian_lipschitz_upper"] = [[r.hex(), b.hex()] for r, b in outcome.lipschitz]
-    document = _document(problem, network, claims, given)
+    document = assembled(problem, network, claims, given.status)
     say("attacking the Lipschitz bound" if attack else "writing the claim")
     return replace(
         _described(problem, bounds, outcome, given),
@@ -358,38 +349,6 @@ def _proved(
         network=network,
         **stated.common,
     )
-
-
-def _document(
-    problem: Problem, network: Network, claims: dict[str, Any], given: AsGiven
-) -> Document:
-    model, arrays = model_and_weights(network)
-    arrays["inputs"] = stored(as_read(network, problem.inputs))
-    arrays["targets"] = stored(problem.objective.stored_targets)
-    body: dict[str, Any] = {
-        "format": format_of(network),
-        "theorem": problem.theorem.id,
-        "semantics": problem.theorem.semantics,
-        "model": model,
-        "loss": problem.objective.record,
-        "hashes": {
-            "weights": weights_hash(arrays, model),
-            "inputs": array_hash(arrays["inputs"]),
-            "targets": array_hash(arrays["targets"]),
-        },
-        "claims": claims,
-        "counts": {
-            "samples": problem.samples, "outputs": problem.outputs,
-            "parameters": network.trainable_parameters,
-        },
-        "assumptions": list(problem.theorem.assumptions),
-        "hints": {},
-        "provenance": {
-            "torch": str(torch.__version__), "as_given": given.status, "notes": list(problem.notes),
-        },
-    }  # fmt: skip
-    body["claim"] = claim_sentence(body, arrays)
-    return Document(body, arrays)
 
 
 def _slack(

@@ -1,8 +1,8 @@
 """The damped Gauss-Newton system with kernel and factor on a cluster, in floats.
 
-The two ways of `_damped_system.py`. What is on the cluster is what grows with N^2: the kernel in
-tiles, its factor. Outputs, products with the Jacobian and its transpose stay here; they grow with
-n p. Nothing here is a bound.
+The ways of `_damped_system.py` and `_preconditioned_system.py`. What is on the cluster is what
+grows with N^2: the kernel in tiles, its factor. Outputs and products with the Jacobian and its
+transpose stay here; they grow with n p. Nothing here is a bound.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import vjp
 
-from talweg.certificate._damped_system import PreconditionedSystem
+from talweg.certificate._preconditioned_system import PreconditionedSystem
 from talweg.cluster import Cluster, TiledFactor, TiledKernel
 from talweg.network import FlatFunction, kernel_terms_approx
 

@@ -22,10 +22,10 @@ from talweg.certificate._cluster_system import (
 from talweg.certificate._damped_system import (
     DampedSystem,
     FactoredSystem,
-    PreconditionedSystem,
     centred_rows,
 )
 from talweg.certificate._objective import PolishGoal
+from talweg.certificate._preconditioned_system import PreconditionedSystem
 from talweg.cluster import Cluster
 from talweg.network import FlatFunction, Network
 
