@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from talweg.cli import main
+from talweg.cli import _plain_progress, main
 
 PREAMBLE = """
 import torch
@@ -62,6 +62,12 @@ def talweg(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
         return Outcome(code or 0, printed.out, printed.err)
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No progress however slow the machine is; who tests progress sets another value."""
+    monkeypatch.setattr(_plain_progress, "PATIENCE", 1e6)
 
 
 @pytest.fixture

@@ -33,12 +33,15 @@ def is_certificate(file: Path) -> bool:
         return False  # what cannot be read is told where it is read
 
 
-def certificate_page(file: Path, *, check: bool) -> tuple[Report, int, dict[str, Any]]:
+def certificate_page(
+    file: Path, *, check: bool, progress: Callable[[str], None] = lambda _: None
+) -> tuple[Report, int, dict[str, Any]]:
     """The report of a certificate file.
 
     Args:
         file: The certificate.
         check: Whether the independent checker is run.
+        progress: Called with the running stage.
 
     Returns:
         The report, the exit code that the verdict calls for, and a record of it for JSON.
@@ -52,8 +55,10 @@ def certificate_page(file: Path, *, check: bool) -> tuple[Report, int, dict[str,
     certificate_report(document.body, file=str(file))
     # The checker reads in a process of its own while this one measures.
     with _checker(file, check) as checked:
+        progress(f"measuring the model of {file.name}")
         with contextlib.redirect_stdout(sys.stderr):
             measured = measured_of(document, str(file))
+        progress(f"waiting for the checker's word on {file.name}")
         verdict, code = checked()
     if verdict["verdict"] is not None and _sha256(file) != mark:
         raise InputError(

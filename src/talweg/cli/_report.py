@@ -12,6 +12,7 @@ from talweg.cli._console import print_json, print_result
 from talweg.cli._experiment_page import experiment_pages, is_experiment
 from talweg.cli._outcome import DONE, NOT_PROVED
 from talweg.cli._paths import require_writable_file
+from talweg.cli._progress import progress_shown
 from talweg.report import (
     Follower,
     Report,
@@ -23,7 +24,7 @@ from talweg.report import (
 
 
 def run_report_command(
-    files: Sequence[Path], out: Path, *, check: bool = True, as_json: bool
+    files: Sequence[Path], out: Path, *, check: bool = True, quiet: bool = False, as_json: bool
 ) -> int:
     """Write one page: certificates, then experiments, then one record, or several compared.
 
@@ -32,6 +33,7 @@ def run_report_command(
             order.
         out: The page.
         check: Whether certificates are given to the independent checker.
+        quiet: No progress on stderr.
         as_json: Print one JSON object instead of a line.
 
     Returns:
@@ -57,12 +59,13 @@ def run_report_command(
     runs = _runs(recorded)  # first: these are quick, and may end the command
     experiments = [page for path in tried for page in experiment_pages(path)]
     code, certificates = DONE, []
-    for file in certified:
-        made, worst, record = certificate_page(file, check=check)
-        reports.append(made)
-        certificates.append(record)
-        # An invalid certificate outweighs one that could not be decided.
-        code = NOT_PROVED if NOT_PROVED in (code, worst) else max(code, worst)
+    with progress_shown("talweg report", quiet=quiet) as say:
+        for file in certified:
+            made, worst, record = certificate_page(file, check=check, progress=say)
+            reports.append(made)
+            certificates.append(record)
+            # An invalid certificate outweighs one that could not be decided.
+            code = NOT_PROVED if NOT_PROVED in (code, worst) else max(code, worst)
     reports += experiments
     if len(runs) == 1:
         [(name, rows)] = runs.items()
