@@ -24,11 +24,21 @@ prescribe_app = typer.Typer(
 
 
 class SquaredLossName(StrEnum):
-    """Squared losses; the prescriptions are for these."""
+    """Squared losses; most prescriptions are for these."""
 
     mse = "mse"
     sse = "sse"
     half_sse = "half_sse"
+
+
+class TrainedLoss(StrEnum):
+    """A squared loss, or the softmax cross-entropy with smoothed labels."""
+
+    mse = "mse"
+    sse = "sse"
+    half_sse = "half_sse"
+    cross_entropy = "cross_entropy"
+    cross_entropy_sum = "cross_entropy_sum"
 
 
 class Form(StrEnum):
@@ -159,7 +169,12 @@ def train(
     schedule: Annotated[Schedule, typer.Option(help="Of the learning rate.")] = Schedule.cosine,
     max_steps: Annotated[int, typer.Option(min=1, help="Optimiser steps at most.")] = 8000,
     check_every: Annotated[int, typer.Option(min=1, help="Steps between checks.")] = 250,
-    loss: LossOption = None,
+    loss: Annotated[
+        TrainedLoss | None, typer.Option(help="Loss; mse where nothing says otherwise.")
+    ] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(help="Label smoothing of a cross-entropy, above 0.")
+    ] = None,
     out: Out = None,
     descent_steps: Steps = 1000,
     quiet: Quiet = False,
@@ -170,8 +185,8 @@ def train(
         from talweg.cli._prescription import run_train
 
         code = run_train(
-            spec, (optimizer.value, lr, schedule.value), (max_steps, check_every), loss, out,
-            descent_steps, quiet=quiet, as_json=json,
+            spec, (optimizer.value, lr, schedule.value), (max_steps, check_every),
+            (loss, label_smoothing), out, descent_steps, quiet=quiet, as_json=json,
         )  # fmt: skip
         raise typer.Exit(code)
 

@@ -30,6 +30,7 @@ from talweg.prescribe import (
     width_finder,
 )
 
+ENTROPIES = ("cross_entropy", "cross_entropy_sum")
 Lines = list[tuple[str, str]]
 
 
@@ -109,11 +110,13 @@ def run_step(
 
 
 def run_train(
-    spec: str, method: tuple[str, float | None, str], counts: tuple[int, int], loss: str | None,
-    out: Path | None, steps: int, *, quiet: bool = False, as_json: bool,
+    spec: str, method: tuple[str, float | None, str], counts: tuple[int, int],
+    loss: tuple[str | None, float | None], out: Path | None, steps: int, *,
+    quiet: bool = False, as_json: bool,
 ) -> int:  # fmt: skip
     """``talweg prescribe train``; returns the exit code."""
-    problem, name = _loaded(spec, loss, out)
+    problem, name = _loaded(spec, loss[0], out, squared=False)
+    smoothing = problem.settings.get("label_smoothing", 0.0) if loss[1] is None else loss[1]
     optimizer, lr, schedule = method
     rate = OPTIMIZERS[optimizer].full_batch_rate if lr is None else lr
     if not 0.0 < rate < float("inf"):
@@ -133,8 +136,8 @@ def run_train(
         found = train_until_proved(
             problem.model, (problem.X, problem.y), build,
             scheduler=cosine if schedule == "cosine" else None, max_steps=max_steps,
-            check_every=check_every, loss=name, held_out=problem.held_out, descent_steps=steps,
-            progress=progress,
+            check_every=check_every, loss=name, label_smoothing=smoothing,
+            held_out=problem.held_out, descent_steps=steps, progress=progress,
         )  # fmt: skip
     lines = found.rows()
     text = f"{optimizer}, learning rate {rate:g}, {schedule} over {max_steps:,} steps"
@@ -191,21 +194,30 @@ def run_init(
     return _finished(head + lines, record, certificate.status, certificate, outlook, out, as_json)
 
 
-def _loaded(spec: str, loss: str | None, out: Path | None) -> tuple[Problem, str]:
+def _loaded(
+    spec: str, loss: str | None, out: Path | None, *, squared: bool = True
+) -> tuple[Problem, str]:
     if out is not None:
         require_writable_file(out, "--out of talweg prescribe")
     problem = load_problem(spec)
-    return problem, _loss_name(problem, loss)
+    return problem, _loss_name(problem, loss, squared=squared)
 
 
-def _loss_name(problem: Problem, loss: str | None) -> str:
+def _loss_name(problem: Problem, loss: str | None, *, squared: bool = True) -> str:
     """The loss chosen, else the specification's, else mse; a target has no place here."""
     if problem.settings.get("target") is not None:
         raise InputError(
             "talweg prescribe is for zero loss; SPEC sets target="
             f"{problem.settings['target']!r}. Leave the target out, or give it to talweg certify."
         )
-    return str(loss or problem.settings.get("loss", "mse"))
+    name = str(loss or problem.settings.get("loss", "mse"))
+    if squared and name in ENTROPIES:
+        raise InputError(
+            f"this prescription must have a squared loss; SPEC sets loss={name!r}. For a "
+            "cross-entropy with label smoothing there are `talweg prescribe train --loss "
+            f"{name} --label-smoothing 0.1`, and `talweg certify`, which polishes a copy."
+        )
+    return name
 
 
 @contextmanager
