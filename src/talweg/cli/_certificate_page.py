@@ -17,20 +17,6 @@ from talweg.cli._stored_model import measured_of
 from talweg.report import Report, certificate_report
 
 MOST_BYTES = 2**30
-SUFFIX = ".talweg"
-
-
-def is_certificate(file: Path) -> bool:
-    """Whether it is meant as one: by its name, or by being a zip archive."""
-    if file.suffix == SUFFIX:
-        return True
-    if not file.is_file():
-        return False  # nothing may be taken out of a pipe
-    try:
-        with open(file, "rb") as stream:
-            return stream.read(4) == b"PK\x03\x04"
-    except OSError:
-        return False  # what cannot be read is told where it is read
 
 
 def certificate_page(

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from talweg._errors import InputError
-from talweg.cli._certificate_page import certificate_page, is_certificate
 from talweg.cli._console import print_json, print_result
 from talweg.cli._experiment_page import experiment_pages, is_experiment
 from talweg.cli._outcome import DONE, NOT_PROVED
@@ -21,6 +20,21 @@ from talweg.report import (
     run_report,
     write,
 )
+
+SUFFIX = ".talweg"
+
+
+def is_certificate(file: Path) -> bool:
+    """Whether it is meant as one: by its name, or by being a zip archive."""
+    if file.suffix == SUFFIX:
+        return True
+    if not file.is_file():
+        return False  # nothing may be taken out of a pipe
+    try:
+        with open(file, "rb") as stream:
+            return stream.read(4) == b"PK\x03\x04"
+    except OSError:
+        return False  # what cannot be read is told where it is read
 
 
 def run_report_command(
@@ -61,6 +75,8 @@ def run_report_command(
     code, certificates = DONE, []
     with progress_shown("talweg report", quiet=quiet) as say:
         for file in certified:
+            from talweg.cli._certificate_page import certificate_page  # and with it torch
+
             made, worst, record = certificate_page(file, check=check, progress=say)
             reports.append(made)
             certificates.append(record)

@@ -76,7 +76,8 @@ def _figure(shares: list[tuple[str, float]], found: Mapping[str, Any]) -> Figure
 
 def _notes(position: int, name: str, share: float) -> list[dict[str, Any]]:
     """Name and share above a bar: beside it a phone has no room for the names of parameters."""
-    short = name if len(name) <= LONGEST_NOTE else name[: LONGEST_NOTE - 1] + "…"
+    half = LONGEST_NOTE // 2
+    short = name if len(name) <= LONGEST_NOTE else f"{name[:half]}…{name[1 - half :]}"
     common = {"y": position - 0.22, "yanchor": "bottom", "xref": "paper", "showarrow": False,
               "font": {"color": "@text", "size": 12}}  # fmt: skip
     return [
