@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ import talweg
 from talweg import theory
 from talweg._display import Grid, Sheet, html_of, text_of
 from talweg.certificate import RunCertificate
+from talweg.experiments import Comparison, Outcome, Record, Section
 from talweg.falsification import AttackResult, Falsification, Violation
 from talweg.monitor import Finding, Findings
 from talweg.optim import LinearStepCertificate
@@ -92,8 +95,20 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "linear step": lambda: LinearStepCertificate(**dict.fromkeys(SLOTS, 0.5)),
     "finding": lambda: FINDING,
     "findings": lambda: Findings([FINDING]),
+    "comparison": lambda: COMPARISONS[0],
+    "record": lambda: RECORD,
+    "section": lambda: Section(ATTACK, Path("out"), True, 0, print, [*COMPARISONS]),
+    "experiment": lambda: Outcome(ATTACK, Path("out"), (RECORD,) * 3, (ATTACK,), 2.5),
     "checker": lambda: CheckerVerdict("invalid", ATTACK, ATTACK, "arb"),
 }  # fmt: skip
+COMPARISONS = (
+    Comparison(ATTACK, 1.0, "<=", 2.0, ATTACK, ATTACK),
+    Comparison("slope", None, "reported", -0.5, "lecture"),
+)
+RECORD = Record(
+    ATTACK, COMPARISONS, {ATTACK: [{ATTACK: ATTACK * 9, "loss": float("inf")}] * 40} | {
+        f"t{i}": [{"step": 1}] for i in range(9)}, (ATTACK,) * 9, (ATTACK,), 1.25,
+)  # fmt: skip
 FINDING = Finding("frozen", 0.9, ATTACK, "E5", ATTACK, steps=((0, 10),))
 
 
@@ -143,6 +158,29 @@ def test_a_verdict_lists_its_hypotheses() -> None:
     text = repr(verdict())
     assert re.search(r"criterion .* 3 +2 +-1 +no$", text, re.M)
     assert re.search(r" 1 +2 +1 +yes$", text, re.M)
+
+
+def test_a_record_says_what_is_broken_and_what_is_left_out() -> None:
+    text = str(RECORD)
+    assert "1 checked, 1 VIOLATED" in text
+    assert "(the first 12 of 40 rows)" in text
+    assert "6 more tables are in the files." in text
+    assert "[1]" in text
+    held = replace(RECORD, comparisons=COMPARISONS[1:])
+    assert "none checked" in str(held)
+    edges = {
+        re.search(r"border-left:4px solid ([^\"]+)", made._repr_html_())[1]  # type: ignore[index]
+        for made in (RECORD, held, replace(RECORD, comparisons=(replace(
+            COMPARISONS[0], measured=0.5),)))
+    }  # fmt: skip
+    assert len(edges) == 3
+
+
+def test_an_experiment_lists_its_sections_and_broken_bounds() -> None:
+    text = str(Outcome("lecture", Path("out"), (RECORD, RECORD), (), 2.5))
+    assert "2 checked, 2 VIOLATED" in text
+    assert text.index("section") < text.index("Broken bounds")
+    assert str(Path("out") / "index.md") in text
 
 
 def test_findings_are_a_tuple() -> None:

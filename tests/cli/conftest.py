@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from talweg.cli import main
+from talweg.cli import _plain_progress, main
 
 PREAMBLE = """
 import torch
@@ -64,14 +64,25 @@ def talweg(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     return run
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No progress however slow the machine is; who tests progress sets another value."""
+    monkeypatch.setattr(_plain_progress, "PATIENCE", 1e6)
+
+
+@pytest.fixture(autouse=True)
+def import_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing stays in `sys.path`: a specification's folder may hold a name of somebody else."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
 @pytest.fixture
 def write_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteSpec:
     """Write a file with a function ``problem`` and return its specification.
 
-    The test runs in ``tmp_path`` as its current directory; nothing is left in `sys.path`.
+    The test runs in ``tmp_path`` as its current directory.
     """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
 
     def write(body: str, name: str = "case.py") -> str:
         lines = "\n".join("    " + line for line in body.strip().splitlines())

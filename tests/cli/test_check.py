@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -119,10 +120,9 @@ def test_exit_code_and_verdict_must_agree(
     expected: int,
     verdict: str,
 ) -> None:
-    class Done:
-        returncode, stdout, stderr = code, out, ""
-
-    monkeypatch.setattr(checker.subprocess, "run", lambda *_, **__: Done)
+    end = f"os._exit({code})" if code >= 0 else f"os.kill(os.getpid(), {-code})"
+    said = f"import os; print({out!r}, flush=True); {end}"
+    monkeypatch.setattr(checker, "checker_command", lambda: [sys.executable, "-c", said])
     (tmp_path / "case.talweg").touch()
     done = talweg("check", tmp_path / "case.talweg", "--json")
     assert done.code == expected

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from talweg.cli._console import progress_on_terminal
+from talweg.cli._progress import progress_shown
 
 pty = pytest.importorskip("pty", reason="needs pseudo-terminals")
 
@@ -113,7 +113,7 @@ def test_a_terminal_sees_a_frame_and_no_colour_where_it_is_refused(
 
 def test_an_interrupt_that_was_swallowed_is_raised_at_the_next_stage() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with progress_on_terminal() as say:
+    with progress_shown("talweg certify") as say:
         say("one")
         with contextlib.suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)

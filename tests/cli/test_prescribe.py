@@ -161,6 +161,43 @@ def test_a_target_has_no_place_here(talweg: Command, write_spec: WriteSpec) -> N
     assert "zero loss" in done.err
 
 
+CLASSES = """
+X, _ = data(6)
+y = torch.tensor([0, 1, 2, 0, 1, 2])
+return {"model": network(k=3), "X": X, "y": y, "X_test": X, "y_test": y,
+        "loss": "cross_entropy", "label_smoothing": 0.1}
+"""
+
+
+def test_classes_until_proved(talweg: Command, write_spec: WriteSpec) -> None:
+    spec = write_spec(CLASSES)
+    method = ("--lr", "0.03", "--max-steps", "1500", "--descent-steps", "20")
+    done = talweg("prescribe", "train", spec, *method, "--out", "c.talweg")
+    assert done.code == 0, done.text
+    shown = lines(done.out)
+    assert shown["status"] == "PROVED"
+    assert "that T4 certifies" in shown["trapping time"]
+    assert "loss above its infimum" in shown["measured"]
+    assert "cross-entropy, no smoothing" in shown["held-out error"]
+    assert talweg("check", "c.talweg").code == 0
+
+
+@pytest.mark.parametrize("command", ["scale", "step", "init"])
+def test_what_is_for_squared_losses_names_what_is_not(
+    talweg: Command, write_spec: WriteSpec, command: str
+) -> None:
+    done = talweg("prescribe", command, write_spec(CLASSES))
+    assert done.code == 2, done.text
+    assert "prescribe train --loss cross_entropy --label-smoothing" in done.err
+    assert len(done.err.strip().splitlines()) == 1
+
+
+def test_classes_without_smoothing(talweg: Command, write_spec: WriteSpec) -> None:
+    done = talweg("prescribe", "train", write_spec(CLASSES), "--label-smoothing", "0")
+    assert done.code == 2
+    assert "must be above 0 and at most 1 for a cross-entropy" in done.err
+
+
 def test_half_of_the_held_out_rows_is_refused(talweg: Command, write_spec: WriteSpec) -> None:
     spec = write_spec('X, y = data()\nreturn {"model": network(), "X": X, "y": y, "X_test": X}')
     done = talweg("prescribe", "scale", spec)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import time
 import zipfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +19,11 @@ from tests.certificate.problems import problem, proved
 from tests.cli.conftest import Command
 from tests.report.certificates import WORD
 from tests.report.records import rows_of_descent, written
-from torch import nn
 
 import talweg as library
 from talweg import CertificateFileError, MissingDependencyError
 from talweg.certificate import Document, read_document, write_document
-from talweg.cli import _certificate_page, _stored_model
+from talweg.cli import _certificate_page, _checker, _stored_model
 from talweg.cli._stored_model import measured_of
 
 Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], None]
@@ -80,7 +83,7 @@ def test_without_the_checker(
     def absent(file: Path) -> None:
         raise MissingDependencyError("no checker")
 
-    monkeypatch.setattr(_certificate_page, "run_checker", absent)
+    monkeypatch.setattr(_certificate_page, "checker_at_work", absent)
     done = talweg("report", "a.talweg", "--json")
     assert done.code == 0, done.text
     [record] = json.loads(done.out)["certificates"]
@@ -122,7 +125,11 @@ def test_an_invalid_certificate_outweighs_an_undecided_one(
     for name in codes:
         (tmp_path / name).write_bytes(stored.read_bytes())
     said = {"verdict": None, "reason": ""}
-    monkeypatch.setattr(_certificate_page, "_checked", lambda file: (said, codes[file.name]))
+    monkeypatch.setattr(
+        _certificate_page,
+        "_checker",
+        lambda file, check: nullcontext(lambda: (said, codes[file.name])),
+    )
     monkeypatch.setattr(_certificate_page, "measured_of", lambda *_: {})
     assert talweg("report", *codes).code == 1
     assert talweg("report", "a.talweg", "c.talweg").code == 3
@@ -208,19 +215,54 @@ def test_a_malformed_file_is_one_message(
 def test_a_file_that_changes_meanwhile(
     talweg: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checked = _certificate_page.run_checker
+    verdict = _certificate_page._verdict
 
-    def change(file: Path) -> Any:
-        answer = checked(file)
+    def change(file: Path, answer: Any) -> Any:
         with open(file, "ab") as stream:
             stream.write(b" ")
-        return answer
+        return verdict(file, answer)
 
-    monkeypatch.setattr(_certificate_page, "run_checker", change)
+    monkeypatch.setattr(_certificate_page, "_verdict", change)
     done = talweg("report", "a.talweg")
     assert done.code == 2
     assert "was changed meanwhile" in done.err
     assert not (tmp_path / "run.html").exists()
+
+
+def test_the_checker_ends_with_the_command(
+    talweg: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is found while it works does not wait for it."""
+    monkeypatch.setattr(
+        _checker, "checker_command", lambda: [sys.executable, "-c", "import time; time.sleep(600)"]
+    )
+    changed(tmp_path / "a.talweg", _other_shape)
+    begun = time.monotonic()
+    done = talweg("report", "a.talweg")
+    assert done.code == 2, done.text
+    assert time.monotonic() - begun < 300
+
+
+@pytest.mark.parametrize(
+    ("what", "heavy"),
+    [
+        ("a.talweg", ["torch._dynamo", "sympy", "scipy.sparse.linalg", "talweg.theory"]),
+        ("run.jsonl", ["torch", "scipy", "numpy"]),
+    ],
+)
+def test_what_takes_long_to_load_is_not(tmp_path: Path, what: str, heavy: list[str]) -> None:
+    """Compilers and solvers take longer to load than the page takes to be made."""
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from talweg.cli._report import run_report_command\n"
+        f"run_report_command([Path({what!r})], Path('run.html'), check=False, as_json=False)\n"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.stdout.splitlines()[-1:] == ["[]"], done.stdout + done.stderr
 
 
 def test_the_spectrum_lies_between_the_bounds(stored: Path) -> None:
@@ -274,21 +316,7 @@ def test_a_step_that_diverges_is_not_followed(stored: Path) -> None:
     assert losses[-1][1] > 1e6
 
 
-def test_shares_of_frozen_layers(tmp_path: Path) -> None:
-    model, data = problem(widths=(3, 12, 12, 1))
-    first = model[0]
-    assert isinstance(first, nn.Linear)
-    for parameter in first.parameters():
-        parameter.requires_grad_(False)
-    made = library.certify(model, data, polish=True, attack=False)
-    assert made.document is not None, made.reason
-    layers = measured_of(made.document, "a")["layers"]
-    assert [name for name, _ in layers] == ["2: linear 12→12", "4: linear 12→1"]
-    assert sum(share for _, share in layers) == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize("limit", ["MOST_EIGENVALUES", "MOST_LAYER_WORK", "MOST_STEP_WORK",
-                                   "MOST_ROWS"])  # fmt: skip
+@pytest.mark.parametrize("limit", ["MOST_EIGENVALUES", "MOST_STEP_WORK", "MOST_ROWS"])  # fmt: skip
 def test_what_is_too_large_is_left_out(
     stored: Path, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,9 +35,9 @@ QUOTED = [SOURCE, CHECKER]
 """Where the page's quotations may come from."""
 
 NO_REFUSAL = {
-    "unreachable", "in the profile is below its bound; please report",
+    "has no attribute", "unreachable", "in the profile is below its bound; please report",
     "steps went down by the share", "certified before training at width",
-    "T11 applies from iterate", "which is refused earlier; please report",
+    "applies from iterate", "which is refused earlier; please report",
     "before it was moved to weights; please report",
     "a preconditioner was asked for before it was made; please report",
     "a kernel without trainable parameters was asked for; please report",

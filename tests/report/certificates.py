@@ -59,7 +59,9 @@ SLICE = {
 }  # fmt: skip
 MEASURED = {
     "landscape": SLICE,
-    "eigenvalues": [4.0, 1.5, 1.01, 3.0], "layers": [("0: linear 3→4", 0.75), ("2", 0.25)],
+    "eigenvalues": [4.0, 1.5, 1.01, 3.0],
+    "layers": {"shares": [("0.weight, 0.bias", 0.75), ("2.weight", 0.25)], "method": "bound",
+               "theory": "B6", "rows": 2, "of": 5, "named": True},
     "losses": [(k, 0.001 * 0.8**k) for k in range(30)], "left_out": ["Something was left out."],
 }  # fmt: skip
 DOT = base64.b64decode(

@@ -48,6 +48,22 @@ REPORTS: dict[str, Callable[[], Report]] = {
     "hostile": lambda: run_report(hostile_rows(), title=ATTACK),
     "comparison": lambda: comparison_report({"a" * 200: rows_of_descent(), "b": hostile_rows()}),
     "certificate": lambda: certificate_report(body("T9"), check=VALID, measured=MEASURED),
+    "shares": lambda: certificate_report(
+        body(),
+        measured={
+            "layers": {
+                "method": "direction",
+                "rows": 3,
+                "of": 40,
+                "named": True,
+                "shares": [
+                    (f"encoder.layers.{i}.self_attention.in_projection.weight", (40 - i) / 820)
+                    for i in range(40)
+                ]
+                + [(ATTACK, 0.0)],
+            }
+        },
+    ),
     "demo": lambda: demo_report(DEMO, certificate_report(body(), check=VALID, measured=MEASURED)),
     "joined": lambda: joined_report(
         [

@@ -224,7 +224,9 @@ def test_what_is_not_measured_is_left_out() -> None:
 
 
 def test_text_of_a_file_stays_text() -> None:
-    measured = {"layers": [(ATTACK, 0.5)], "left_out": [ATTACK],
+    shares = {"shares": [(ATTACK, 0.5), (WORD, 0.5)], "method": "bound", "theory": ATTACK,
+              "rows": ATTACK, "of": 3, "named": ATTACK}  # fmt: skip
+    measured = {"layers": shares, "left_out": [ATTACK],
                 "eigenvalues": ["nan", 1.0, None], "losses": [("x", 1.0), (1, "inf")]}  # fmt: skip
     text = render(certificate_report(hostile(), file=f"{ATTACK}.talweg", measured=measured))
     page = Page(text)
@@ -232,6 +234,7 @@ def test_text_of_a_file_stays_text() -> None:
     assert len(page.scripts) == 3
     assert not page.all("img")
     assert not page.all("b")
+    assert WORD not in text.split("<script")[-1]
     assert len(text) < 6_000_000
 
 

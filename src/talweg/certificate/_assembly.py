@@ -12,6 +12,7 @@ from talweg.certificate._model_record import (
     as_read,
     format_of,
     model_and_weights,
+    parameter_arrays,
     stored,
     weights_hash,
 )
@@ -32,6 +33,7 @@ def assembled(
         as_given: Status of the weights as they came.
     """
     model, arrays = model_and_weights(network)
+    names = parameter_arrays(network, model)
     arrays["inputs"] = stored(as_read(network, problem.inputs))
     arrays["targets"] = stored(problem.objective.stored_targets)
     body: dict[str, Any] = {
@@ -54,6 +56,7 @@ def assembled(
         "hints": {},
         "provenance": {
             "torch": str(torch.__version__), "as_given": as_given, "notes": list(problem.notes),
+            "parameters": names,
         },
     }  # fmt: skip
     body["claim"] = claim_sentence(body, arrays)

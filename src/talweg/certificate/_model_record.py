@@ -135,6 +135,20 @@ def _plain(op: Operation) -> Record:
     return record if epsilon is None else record | {"epsilon": float(epsilon).hex()}
 
 
+def parameter_arrays(network: Network, model: ModelRecord) -> dict[str, str]:
+    """What the arrays with weights are called in the model that was read, by array name.
+
+    Args:
+        network: The network that was written.
+        model: As `model_and_weights` wrote it.
+    """
+    found: dict[str, str] = {}
+    for op, record in zip(network.operations, operations_of(model), strict=True):
+        for slot in op.slots() if isinstance(op, Parametric) else ():
+            found[record[slot.field]] = slot.name
+    return found
+
+
 def as_read(network: Network, X: Tensor) -> Tensor:
     """Inputs in the shape ``(n, *input_shape)`` in which they are written.
 

@@ -68,6 +68,7 @@ Spec = Annotated[
 ]
 LossOption = Annotated[Loss | None, typer.Option(help="Loss; mse where nothing says otherwise.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 
 
 def _version(wanted: bool) -> None:
@@ -88,7 +89,9 @@ def _talweg(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the files it writes.")] = Path("out"),
+    out: Annotated[
+        Path, typer.Option("--out", "--output", help="Folder for the files it writes.")
+    ] = Path("out"),
     seed: Annotated[int, typer.Option(help="Seed of the initial weights.")] = 0,
     json: Json = False,
 ) -> None:
@@ -102,7 +105,10 @@ def demo(
 @app.command()
 def certify(
     spec: Spec,
-    out: Annotated[Path | None, typer.Option(help="Certificate file to write.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "--output", help="Certificate file to write.")
+    ] = None,
+    quiet: Quiet = False,
     json: Json = False,
     polish: Annotated[
         bool | None,
@@ -155,7 +161,7 @@ def certify(
             "scheduler": scheduler,
         }
         chosen = {key: value for key, value in given.items() if value is not None}
-        raise typer.Exit(run_certify(spec, out, chosen, as_json=json))
+        raise typer.Exit(run_certify(spec, out, chosen, quiet=quiet, as_json=json))
 
 
 @app.command()
@@ -172,13 +178,14 @@ def check(
         Literal["auto", "arb", "float64"] | None,
         typer.Option(help="The checker's arithmetic; without it the size of the problem decides."),
     ] = None,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Check a certificate with the independent checker, in a separate process."""
     with errors_reported():
         from talweg.cli._check import run_check
 
-        raise typer.Exit(run_check(file, against, grade, as_json=json))
+        raise typer.Exit(run_check(file, against, grade, quiet=quiet, as_json=json))
 
 
 @app.command()
@@ -188,8 +195,13 @@ def falsify(
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     out: Annotated[
         Path | None,
-        typer.Option(help="File for the counterexample, a zip of JSON and safetensors, if any."),
+        typer.Option(
+            "--out",
+            "--output",
+            help="File for the counterexample, a zip of JSON and safetensors, if any.",
+        ),
     ] = None,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Search for a violation of a certificate's claims; one that is found is proved.
@@ -199,7 +211,9 @@ def falsify(
     with errors_reported():
         from talweg.cli._falsify import run_falsify
 
-        raise typer.Exit(run_falsify(file, out, seconds=seconds, seed=seed, as_json=json))
+        raise typer.Exit(
+            run_falsify(file, out, seconds=seconds, seed=seed, quiet=quiet, as_json=json)
+        )
 
 
 @app.command()
@@ -214,6 +228,7 @@ def measure(spec: Spec, json: Json = False, loss: LossOption = None) -> None:
 @app.command()
 def diagnose(
     spec: Spec,
+    quiet: Quiet = False,
     json: Json = False,
     optimizer: Annotated[BatchOptimizer, typer.Option(help="Optimiser of the trial.")] = (
         BatchOptimizer.sgd
@@ -233,7 +248,16 @@ def diagnose(
         from talweg.cli._diagnose import run_diagnose
 
         raise typer.Exit(
-            run_diagnose(spec, optimizer.value, lr, batch, steps, loss and loss.value, as_json=json)
+            run_diagnose(
+                spec,
+                optimizer.value,
+                lr,
+                batch,
+                steps,
+                loss and loss.value,
+                quiet=quiet,
+                as_json=json,
+            )
         )
 
 
@@ -247,11 +271,14 @@ def report(
             "several records are compared.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("run.html"),
+    out: Annotated[Path, typer.Option("--out", "--output", help="HTML file to write.")] = Path(
+        "run.html"
+    ),
     check: Annotated[
         bool,
         typer.Option("--check/--no-check", help="Give certificates to the independent checker."),
     ] = True,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Write certificates, reproductions and records of a Monitor as one HTML file.
@@ -262,7 +289,7 @@ def report(
     with errors_reported():
         from talweg.cli._report import run_report_command
 
-        raise typer.Exit(run_report_command(files, out, check=check, as_json=json))
+        raise typer.Exit(run_report_command(files, out, check=check, quiet=quiet, as_json=json))
 
 
 @app.command()
@@ -288,13 +315,14 @@ def reproduce(
     quick: Annotated[
         bool, typer.Option("--quick", help="The short form: about a minute each.")
     ] = False,
-    out: Annotated[Path, typer.Option(help="Folder for data, figures and pages.")] = Path(
-        "out/reproduce"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "--output", help="Folder for data, figures and pages.")
+    ] = Path("out/reproduce"),
     seed: Annotated[int, typer.Option(help="Base seed of everything random.")] = 0,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Run again what an earlier run had finished.")
     ] = False,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Reproduce a source's theorems and figures: predicted beside measured.
@@ -305,7 +333,9 @@ def reproduce(
     with errors_reported():
         from talweg.cli._reproduce import run_reproduce
 
-        code = run_reproduce(source, out, quick=quick, seed=seed, fresh=fresh, as_json=json)
+        code = run_reproduce(
+            source, out, quick=quick, seed=seed, fresh=fresh, quiet=quiet, as_json=json
+        )
         raise typer.Exit(code)
 
 
@@ -327,11 +357,14 @@ def sweep(
     ] = None,
     loss: LossOption = None,
     target: Annotated[float | None, typer.Option(help="Loss at which a training ends.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the tables.")] = Path("out/sweep"),
+    out: Annotated[Path, typer.Option("--out", "--output", help="Folder for the tables.")] = Path(
+        "out/sweep"
+    ),
     jobs: Annotated[int, typer.Option(help="Processes; -1 is one for each core.")] = 1,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Remove what an earlier sweep left in the folder.")
     ] = False,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Train at every point of a grid of seeds, initialisations, scales and step sizes.
@@ -348,7 +381,9 @@ def sweep(
             "target": target,
         }
         chosen = {key: value for key, value in given.items() if value is not None}
-        raise typer.Exit(run_sweep(spec, out, grid, chosen, jobs=jobs, fresh=fresh, as_json=json))
+        raise typer.Exit(
+            run_sweep(spec, out, grid, chosen, jobs=jobs, fresh=fresh, quiet=quiet, as_json=json)
+        )
 
 
 app.add_typer(prescribe_app)

@@ -5,39 +5,29 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from talweg._errors import InputError, MissingDependencyError
 from talweg.certificate import read_document
-from talweg.cli._checker import run_checker
+from talweg.cli._checker import CheckerAnswer, checker_at_work
 from talweg.cli._outcome import DONE, MISUSE
 from talweg.cli._stored_model import measured_of
 from talweg.report import Report, certificate_report
 
 MOST_BYTES = 2**30
-SUFFIX = ".talweg"
 
 
-def is_certificate(file: Path) -> bool:
-    """Whether it is meant as one: by its name, or by being a zip archive."""
-    if file.suffix == SUFFIX:
-        return True
-    if not file.is_file():
-        return False  # nothing may be taken out of a pipe
-    try:
-        with open(file, "rb") as stream:
-            return stream.read(4) == b"PK\x03\x04"
-    except OSError:
-        return False  # what cannot be read is told where it is read
-
-
-def certificate_page(file: Path, *, check: bool) -> tuple[Report, int, dict[str, Any]]:
+def certificate_page(
+    file: Path, *, check: bool, progress: Callable[[str], None] = lambda _: None
+) -> tuple[Report, int, dict[str, Any]]:
     """The report of a certificate file.
 
     Args:
         file: The certificate.
         check: Whether the independent checker is run.
+        progress: Called with the running stage.
 
     Returns:
         The report, the exit code that the verdict calls for, and a record of it for JSON.
@@ -49,9 +39,13 @@ def certificate_page(file: Path, *, check: bool) -> tuple[Report, int, dict[str,
     document = read_document(file)
     # Read before anything is run: what is no certificate ends here, with one message.
     certificate_report(document.body, file=str(file))
-    with contextlib.redirect_stdout(sys.stderr):
-        measured = measured_of(document, str(file))
-    verdict, code = _checked(file) if check else ({"verdict": None, "reason": "--no-check"}, DONE)
+    # The checker reads in a process of its own while this one measures.
+    with _checker(file, check) as checked:
+        progress(f"measuring the model of {file.name}")
+        with contextlib.redirect_stdout(sys.stderr):
+            measured = measured_of(document, str(file))
+        progress(f"waiting for the checker's word on {file.name}")
+        verdict, code = checked()
     if verdict["verdict"] is not None and _sha256(file) != mark:
         raise InputError(
             f"FILE of talweg report: a file that stays as it is while it is read is required; "
@@ -64,12 +58,23 @@ def certificate_page(file: Path, *, check: bool) -> tuple[Report, int, dict[str,
     return made, code, record
 
 
-def _checked(file: Path) -> tuple[dict[str, Any], int]:
-    try:
-        answer = run_checker(file)
-    except MissingDependencyError:
-        reason = "the checker is not installed (pip install 'talweg[check]')"
-        return {"verdict": None, "reason": reason}, DONE
+@contextlib.contextmanager
+def _checker(file: Path, check: bool) -> Iterator[Callable[[], tuple[dict[str, Any], int]]]:
+    """The checker at work: a function that waits for the verdict and its exit code."""
+    with contextlib.ExitStack() as stack:
+        reason = "--no-check"
+        if check:
+            try:
+                answer = stack.enter_context(checker_at_work(file))
+            except MissingDependencyError:
+                reason = "the checker is not installed (pip install 'talweg[check]')"
+            else:
+                yield lambda: _verdict(file, answer())
+                return
+        yield lambda: ({"verdict": None, "reason": reason}, DONE)
+
+
+def _verdict(file: Path, answer: CheckerAnswer) -> tuple[dict[str, Any], int]:
     if answer.exit_code == MISUSE:
         raise InputError(answer.message or f"the checker refused to read {file}.")
     found: dict[str, Any] = {

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from talweg.certificate import certify
-from talweg.cli._console import print_json, print_result, progress_on_terminal, stdout_console
+from talweg.cli._console import print_json, print_result, stdout_console
 from talweg.cli._outcome import DONE, NOT_PROVED
 from talweg.cli._paths import require_writable_file
+from talweg.cli._progress import progress_shown
 from talweg.cli._spec import load_problem
 
 
-def run_certify(spec: str, out: Path | None, chosen: dict[str, Any], *, as_json: bool) -> int:
+def run_certify(
+    spec: str, out: Path | None, chosen: dict[str, Any], *, quiet: bool = False, as_json: bool
+) -> int:
     """Certify a specification, print the certificate, and save it where it is proved.
 
     Args:
@@ -22,6 +25,7 @@ def run_certify(spec: str, out: Path | None, chosen: dict[str, Any], *, as_json:
         out: The file to write, or None.
         chosen: Arguments of `talweg.certify` given on the command line; they win over the
             specification's own, which win over the defaults here (polish on).
+        quiet: No progress on stderr.
         as_json: Print one JSON object instead of a table.
 
     Returns:
@@ -35,7 +39,10 @@ def run_certify(spec: str, out: Path | None, chosen: dict[str, Any], *, as_json:
     problem = load_problem(spec)
     settings = {"polish": True, **problem.settings, **chosen}
     # A forward that prints would otherwise end up in the middle of the JSON.
-    with contextlib.redirect_stdout(sys.stderr), progress_on_terminal() as progress:
+    with (
+        contextlib.redirect_stdout(sys.stderr),
+        progress_shown("talweg certify", quiet=quiet) as progress,
+    ):
         certificate = certify(problem.model, (problem.X, problem.y), **settings, progress=progress)
     proved = certificate.status == "PROVED"
     if out is not None and proved:

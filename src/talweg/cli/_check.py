@@ -11,14 +11,17 @@ from talweg._errors import InputError
 from talweg.cli._checker import run_checker
 from talweg.cli._console import print_json, stdout_console
 from talweg.cli._outcome import DONE, MISUSE, NOT_PROVED
+from talweg.cli._progress import progress_shown
 
 
-def run_check(file: Path, against: str | None, grade: str | None, *, as_json: bool) -> int:
+def run_check(
+    file: Path, against: str | None, grade: str | None, *, quiet: bool = False, as_json: bool
+) -> int:
     """Check a certificate file; with ``against``, compare it with the live model and data too.
 
     The checker decides whether the file proves its claim. Whether the claim speaks of *your* model
     is another question, and ``against`` answers it: operations and hashes are compared. ``grade``
-    is the arithmetic of the check; None leaves it to the checker.
+    is the arithmetic of the check; None leaves it to the checker; ``quiet`` is without progress.
 
     Returns:
         The checker's exit code, or 1 where the file is valid but speaks of something else.
@@ -28,7 +31,9 @@ def run_check(file: Path, against: str | None, grade: str | None, *, as_json: bo
     """
     if not file.is_file():
         raise InputError(f"FILE of talweg check must be a certificate; there is no file {file}.")
-    answer = run_checker(file, grade)
+    with progress_shown("talweg check", quiet=quiet) as say:
+        say("the checker reads and computes")
+        answer = run_checker(file, grade)
     if answer.exit_code == MISUSE:
         raise InputError(answer.message or f"the checker refused to read {file}.")
     record: dict[str, Any] = {

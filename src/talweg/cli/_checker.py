@@ -10,6 +10,8 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +66,25 @@ def run_checker(file: Path, grade: str | None = None) -> CheckerAnswer:
     Raises:
         MissingDependencyError: The checker is not installed.
     """
-    done = subprocess.run(
+    with checker_at_work(file, grade) as answer:
+        return answer()
+
+
+@contextmanager
+def checker_at_work(file: Path, grade: str | None = None) -> Iterator[Callable[[], CheckerAnswer]]:
+    """Check ``file`` in a separate process while this one does something else.
+
+    Args:
+        file: The certificate.
+        grade: As `run_checker`.
+
+    Yields:
+        A function that waits for the checker's answer; who leaves without it ends the checker.
+
+    Raises:
+        MissingDependencyError: The checker is not installed.
+    """
+    process = subprocess.Popen(
         # Its name may begin with a dash.
         [
             *checker_command(),
@@ -74,22 +94,30 @@ def run_checker(file: Path, grade: str | None = None) -> CheckerAnswer:
             str(file),
         ],
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
     )
-    message = done.stderr.strip()
+    with process:
+        try:
+            yield lambda: _answer(process)
+        finally:
+            process.kill()  # nothing happens where it has ended
+
+
+def _answer(process: subprocess.Popen[str]) -> CheckerAnswer:
+    out, err = process.communicate()
+    message = err.strip()
     try:
-        record = json.loads(done.stdout)
+        record = json.loads(out)
     except json.JSONDecodeError:
         record = None
     # Exit code and JSON must tell the same story, or the file counts as not checked.
-    if isinstance(record, dict) and _EXIT_OF_VERDICT.get(record.get("verdict", "")) == (
-        done.returncode
-    ):
-        return CheckerAnswer(done.returncode, record, message)
-    if done.returncode == MISUSE:
+    code = process.returncode
+    if isinstance(record, dict) and _EXIT_OF_VERDICT.get(record.get("verdict", "")) == code:
+        return CheckerAnswer(code, record, message)
+    if code == MISUSE:
         return CheckerAnswer(MISUSE, {}, message)
     return CheckerAnswer(
-        INCOMPLETE, {}, message or f"the checker ended with code {done.returncode} and no verdict"
+        INCOMPLETE, {}, message or f"the checker ended with code {code} and no verdict"
     )

@@ -1,23 +1,14 @@
-"""Where output goes: results to stdout, progress to stderr, and progress on a terminal only."""
+"""Results on stdout: tables on a terminal, plain lines when piped, or one JSON object."""
 
 from __future__ import annotations
 
 import json
 import math
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-
-from talweg.report import LiveView
-
-Progress = Callable[[str], None]
 
 PLAIN_WIDTH = 100
 """Columns of a table that is piped or redirected, where there is no terminal to ask."""
@@ -69,74 +60,3 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     return value
-
-
-@contextmanager
-def progress_on_terminal() -> Iterator[Progress]:
-    """A callback that shows the running stage on stderr, silent where stderr is no terminal.
-
-    It also raises an interrupt again that foreign code swallowed: an exception raised in Python
-    that was called from C may be lost there, and Ctrl-C with it.
-    """
-    with _interrupts_noted() as interrupted:
-
-        def go_on() -> None:
-            if interrupted():
-                raise KeyboardInterrupt
-
-        if not sys.stderr.isatty():
-            yield lambda _: go_on()
-            return
-        console = Console(file=sys.stderr, highlight=False)
-        with console.status("starting") as status:
-
-            def show(stage: str) -> None:
-                go_on()
-                status.update(f"{stage} ...")
-
-            yield show
-
-
-@contextmanager
-def run_on_terminal(title: str, steps: int) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """A callback that shows the rows of a Monitor on stderr, silent where that is no terminal.
-
-    As `progress_on_terminal` for interrupts.
-
-    Args:
-        title: Of the panel.
-        steps: Of the whole run.
-    """
-    with (
-        _interrupts_noted() as interrupted,
-        LiveView(total=steps, title=title, plain_every=None) as view,
-    ):
-
-        def show(row: Mapping[str, Any]) -> None:
-            if interrupted():
-                raise KeyboardInterrupt
-            view.update(row)
-
-        yield show
-
-
-@contextmanager
-def _interrupts_noted() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed in the meantime; the handler of the main thread only."""
-    pressed: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        pressed.append(number)
-        signal.default_int_handler(number, frame)
-
-    in_charge = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    )
-    if in_charge:
-        signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: bool(pressed)
-    finally:
-        if in_charge:
-            signal.signal(signal.SIGINT, signal.default_int_handler)

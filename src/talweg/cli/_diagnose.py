@@ -13,9 +13,10 @@ from torch.nn import functional as F
 
 from talweg import diagnose
 from talweg._errors import InputError
-from talweg.cli._console import print_json, print_result, run_on_terminal
+from talweg.cli._console import print_json, print_result
 from talweg.cli._optimizers import OPTIMIZERS
 from talweg.cli._outcome import DONE
+from talweg.cli._progress import run_shown
 from talweg.cli._spec import Problem, any_model_run, load_problem
 
 
@@ -43,6 +44,7 @@ def run_diagnose(
     steps: int,
     loss: str | None,
     *,
+    quiet: bool = False,
     as_json: bool,
 ) -> int:
     """Try out the training of a specification, and print what limits it, one finding per line.
@@ -63,7 +65,7 @@ def run_diagnose(
     generator = torch.Generator().manual_seed(0)
     with (
         contextlib.redirect_stdout(sys.stderr),
-        run_on_terminal("talweg diagnose", steps) as show,
+        run_shown("talweg diagnose", steps, quiet=quiet) as show,
         any_model_run(spec, "talweg diagnose"),
     ):
         trained = [p for p in problem.model.parameters() if p.requires_grad]

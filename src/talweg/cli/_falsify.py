@@ -8,13 +8,16 @@ import sys
 from pathlib import Path
 
 from talweg._errors import InputError
-from talweg.cli._console import print_json, print_result, progress_on_terminal
+from talweg.cli._console import print_json, print_result
 from talweg.cli._outcome import DONE, NOT_PROVED
 from talweg.cli._paths import require_writable_file
+from talweg.cli._progress import progress_shown
 from talweg.falsification import Falsification, Search
 
 
-def run_falsify(file: Path, out: Path | None, *, seconds: float, seed: int, as_json: bool) -> int:
+def run_falsify(
+    file: Path, out: Path | None, *, seconds: float, seed: int, quiet: bool = False, as_json: bool
+) -> int:
     """Search until the time is up or a violation is proved, and print what was tried.
 
     After Ctrl-C, too, what was tried so far is printed.
@@ -24,6 +27,7 @@ def run_falsify(file: Path, out: Path | None, *, seconds: float, seed: int, as_j
         out: Where a counterexample goes; nothing is written without one.
         seconds: How long to search.
         seed: Of everything random.
+        quiet: No progress on stderr.
         as_json: Print one JSON object instead of a table.
 
     Returns:
@@ -45,7 +49,10 @@ def run_falsify(file: Path, out: Path | None, *, seconds: float, seed: int, as_j
         )
     if out is not None:
         require_writable_file(out, "--out of talweg falsify")
-    with contextlib.redirect_stdout(sys.stderr), progress_on_terminal() as progress:
+    with (
+        contextlib.redirect_stdout(sys.stderr),
+        progress_shown("talweg falsify", quiet=quiet) as progress,
+    ):
         search = Search(file, seed=seed, progress=progress)
         interrupt: KeyboardInterrupt | None = None
         try:

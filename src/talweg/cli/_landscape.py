@@ -13,20 +13,25 @@ c = 2 / (n k), 2 or 1 for the mean, the sum and half the sum of squares.
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from torch.func import vmap
 
+from talweg.cli._forward_work import forward_work, value_entries
 from talweg.cli._stored_descent import KEPT_POINTS, Descent, Loss
 from talweg.network import FlatFunction
 
 MOST_PARAMETERS = 1_000_000
 """For the kept points of the path, 24 of them: 200 MB."""
 MOST_WORK = 2e10
-"""Floating point operations for one slice: a second or two on one core. There are at most two."""
+"""Operations for one slice, as `forward_work` counts: about a second. There are at most two."""
+TOGETHER = 4_000_000
+"""Entries of values and weights up to which points of a slice are evaluated at once: 32 MB."""
 SIDES = (41, 31, 21)
 """Points along one side, the finest first."""
 FRAME = 1.25
@@ -50,9 +55,7 @@ def side_of(function: FlatFunction, parameters: int) -> int:
     """
     if parameters > MOST_PARAMETERS:
         return 0
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        function(function.start)
-    work = max(counter.get_total_flops(), len(function.inputs) * parameters)
+    work = len(function.inputs) * max(forward_work(function.network), parameters)
     return next((side for side in SIDES if side**2 * work <= MOST_WORK), 0)
 
 
@@ -100,7 +103,8 @@ def linearised_descent(
         small = -torch.expm1(k * torch.log1p(-rates))
         done = torch.where(rates < 0.5, small, 1.0 - (1.0 - rates).pow(k))
         weights = (vectors @ (along * done / values)).reshape(outputs.shape)
-        [moved] = torch.autograd.grad(outputs, start, weights, retain_graph=True)
+        # Of a scalar: with weights of its own, autograd.grad imports a computer algebra system.
+        [moved] = torch.autograd.grad((outputs * weights).sum(), start, retain_graph=True)
         points.append(start.detach() - moved)
     return Ahead(steps, torch.stack(points))
 
@@ -140,8 +144,15 @@ def landscape_of(
     x, y = moves @ first, moves @ second
     off = (moves - torch.outer(x, first) - torch.outer(y, second)).norm(dim=1).max()
 
-    def at(a: float, b: float) -> float:
-        return float(loss(function(start + a * first + b * second)))
+    entries = len(function.inputs) * value_entries(function.network) + len(start)
+    together = max(1, TOGETHER // entries)
+
+    def at(pairs: Sequence[tuple[float, float]]) -> list[float]:
+        found: list[float] = []
+        for part in torch.split(torch.tensor(pairs, dtype=start.dtype), together):
+            a, b = part[:, :1], part[:, 1:]
+            found += _losses(function, loss, start + a * first + b * second)
+        return found
 
     frames = [(0.0, 0.0, FRAME * radius)]
     if float(torch.hypot(x, y).max()) < CLOSER * radius:
@@ -151,13 +162,13 @@ def landscape_of(
     slices = []
     for a, b, half in frames:
         ticks = [half * (2 * i / (side - 1) - 1) for i in range(side)]
-        rows = [[_log10(at(a + s, b + t)) for s in ticks] for t in ticks]
+        rows = [[_log10(v) for v in at([(a + s, b + t) for s in ticks])] for t in ticks]
         if not any(cell is not None for row in rows for cell in row):
             raise ArithmeticError("nothing on the slice is finite")
         slices.append({"x": [a + s for s in ticks], "y": [b + t for t in ticks], "log10": rows})
     angles = [2 * math.pi * i / ANGLES for i in range(ANGLES)]
-    circle = [at(radius * math.cos(angle), radius * math.sin(angle)) for angle in angles]
-    losses = [float(loss(function(point))) for point in points]
+    circle = at([(radius * math.cos(angle), radius * math.sin(angle)) for angle in angles])
+    losses = [v for part in torch.split(points, together) for v in _losses(function, loss, part)]
     steps = [*descent.kept, *([] if ahead is None else ahead.steps)]
     told = list(zip(steps, x.tolist(), y.tolist(), losses, strict=True))
     run = len(descent.kept)
@@ -166,6 +177,17 @@ def landscape_of(
         "circle": (min(circle), max(circle)), "radius": radius, "second": what,
         "parameters": len(start),
     }  # fmt: skip
+
+
+def _losses(function: FlatFunction, loss: Loss, points: Tensor) -> list[float]:
+    """The loss at every point ``(m, p)``, all at once: most time of a small network is Python's."""
+    if len(points) == 1:
+        return [float(loss(function(points[0])))]
+    with warnings.catch_warnings():
+        # That an operation has no batching rule: the result is the same.
+        warnings.filterwarnings("ignore", message="There is a performance drop")
+        outputs = vmap(function)(points)
+    return [float(loss(one)) for one in outputs]
 
 
 def _directions(moves: Tensor) -> tuple[Tensor, Tensor, str]:

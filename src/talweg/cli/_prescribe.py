@@ -24,11 +24,21 @@ prescribe_app = typer.Typer(
 
 
 class SquaredLossName(StrEnum):
-    """Squared losses; the prescriptions are for these."""
+    """Squared losses; most prescriptions are for these."""
 
     mse = "mse"
     sse = "sse"
     half_sse = "half_sse"
+
+
+class TrainedLoss(StrEnum):
+    """A squared loss, or the softmax cross-entropy with smoothed labels."""
+
+    mse = "mse"
+    sse = "sse"
+    half_sse = "half_sse"
+    cross_entropy = "cross_entropy"
+    cross_entropy_sum = "cross_entropy_sum"
 
 
 class Form(StrEnum):
@@ -66,7 +76,8 @@ LossOption = Annotated[
     SquaredLossName | None, typer.Option(help="Loss; mse where nothing says otherwise.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Out = Annotated[Path | None, typer.Option(help="Certificate file to write.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Out = Annotated[Path | None, typer.Option("--out", "--output", help="Certificate file to write.")]
 Steps = Annotated[
     int, typer.Option("--descent-steps", min=0, help="Steps of the measured gradient descent.")
 ]
@@ -84,13 +95,16 @@ def scale(
     loss: LossOption = None,
     out: Out = None,
     descent_steps: Steps = 1000,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Find the smallest output scale that is certified before training (T8)."""
     with errors_reported():
         from talweg.cli._prescription import run_scale
 
-        code = run_scale(spec, form.value, headroom, loss, out, descent_steps, as_json=json)
+        code = run_scale(
+            spec, form.value, headroom, loss, out, descent_steps, quiet=quiet, as_json=json
+        )
         raise typer.Exit(code)
 
 
@@ -111,6 +125,7 @@ def width(
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, ... are tried.")] = 3,
     loss: LossOption = None,
     descent_steps: Steps = 1000,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Find the smallest width tried that is certified before training, for every seed."""
@@ -118,7 +133,14 @@ def width(
         from talweg.cli._prescription import run_width
 
         code = run_width(
-            spec, (low, high, multiple), resolution, seeds, loss, descent_steps, as_json=json
+            spec,
+            (low, high, multiple),
+            resolution,
+            seeds,
+            loss,
+            descent_steps,
+            quiet=quiet,
+            as_json=json,
         )
         raise typer.Exit(code)
 
@@ -129,13 +151,14 @@ def step(
     loss: LossOption = None,
     out: Out = None,
     descent_steps: Steps = 1000,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Find the largest certified step size for the weights as given (T11, T4)."""
     with errors_reported():
         from talweg.cli._prescription import run_step
 
-        raise typer.Exit(run_step(spec, loss, out, descent_steps, as_json=json))
+        raise typer.Exit(run_step(spec, loss, out, descent_steps, quiet=quiet, as_json=json))
 
 
 @prescribe_app.command()
@@ -146,9 +169,15 @@ def train(
     schedule: Annotated[Schedule, typer.Option(help="Of the learning rate.")] = Schedule.cosine,
     max_steps: Annotated[int, typer.Option(min=1, help="Optimiser steps at most.")] = 8000,
     check_every: Annotated[int, typer.Option(min=1, help="Steps between checks.")] = 250,
-    loss: LossOption = None,
+    loss: Annotated[
+        TrainedLoss | None, typer.Option(help="Loss; mse where nothing says otherwise.")
+    ] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(help="Label smoothing of a cross-entropy, above 0.")
+    ] = None,
     out: Out = None,
     descent_steps: Steps = 1000,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Train until it can be proved: the first iterate from which plain GD is certified."""
@@ -156,8 +185,8 @@ def train(
         from talweg.cli._prescription import run_train
 
         code = run_train(
-            spec, (optimizer.value, lr, schedule.value), (max_steps, check_every), loss, out,
-            descent_steps, as_json=json,
+            spec, (optimizer.value, lr, schedule.value), (max_steps, check_every),
+            (loss, label_smoothing), out, descent_steps, quiet=quiet, as_json=json,
         )  # fmt: skip
         raise typer.Exit(code)
 
@@ -170,11 +199,14 @@ def initial(
     loss: LossOption = None,
     out: Out = None,
     descent_steps: Steps = 1000,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Initialise a copy of the model and certify it before training."""
     with errors_reported():
         from talweg.cli._prescription import run_init
 
-        code = run_init(spec, method.value, seed, loss, out, descent_steps, as_json=json)
+        code = run_init(
+            spec, method.value, seed, loss, out, descent_steps, quiet=quiet, as_json=json
+        )
         raise typer.Exit(code)

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from talweg._display import Grid, Sheet, text_of
 from talweg._errors import InputError, SpecError
 from talweg.certificate import Certificate, certify
-from talweg.cli._console import Progress, print_json, progress_on_terminal, stdout_console
+from talweg.cli._console import print_json, stdout_console
 from talweg.cli._optimizers import OPTIMIZERS
 from talweg.cli._outcome import DONE, NOT_PROVED
 from talweg.cli._paths import require_writable_file
+from talweg.cli._progress import Progress, progress_shown
 from talweg.cli._spec import Problem, any_model_run, load_family, load_problem
 from talweg.prescribe import (
     Outlook,
@@ -29,16 +30,17 @@ from talweg.prescribe import (
     width_finder,
 )
 
+ENTROPIES = ("cross_entropy", "cross_entropy_sum")
 Lines = list[tuple[str, str]]
 
 
 def run_scale(
     spec: str, form: str, headroom: float, loss: str | None, out: Path | None, steps: int, *,
-    as_json: bool,
+    quiet: bool = False, as_json: bool,
 ) -> int:  # fmt: skip
     """``talweg prescribe scale``; returns the exit code."""
     problem, name = _loaded(spec, loss, out)
-    with _working(spec, "talweg prescribe scale") as progress:
+    with _working(spec, "talweg prescribe scale", quiet=quiet) as progress:
         found = output_scale(
             problem.model, (problem.X, problem.y), form=form, headroom=headroom, loss=name,
             held_out=problem.held_out, descent_steps=steps, progress=progress,
@@ -51,7 +53,7 @@ def run_scale(
 
 def run_width(
     spec: str, bounds: tuple[int, int, int], resolution: float, seeds: int, loss: str | None,
-    steps: int, *, as_json: bool,
+    steps: int, *, quiet: bool = False, as_json: bool,
 ) -> int:  # fmt: skip
     """``talweg prescribe width``; returns the exit code."""
     member = load_family(spec, ("width", "seed"))
@@ -77,7 +79,7 @@ def run_width(
             )
         return problem.model
 
-    with _working(spec, "talweg prescribe width") as progress:
+    with _working(spec, "talweg prescribe width", quiet=quiet) as progress:
         found = width_finder(
             family, pair, low=low, high=high, multiple=multiple, resolution=resolution,
             seeds=range(seeds), loss=name, held_out=first.held_out, descent_steps=steps,
@@ -91,10 +93,13 @@ def run_width(
     )  # fmt: skip
 
 
-def run_step(spec: str, loss: str | None, out: Path | None, steps: int, *, as_json: bool) -> int:
+def run_step(
+    spec: str, loss: str | None, out: Path | None, steps: int, *,
+    quiet: bool = False, as_json: bool,
+) -> int:  # fmt: skip
     """``talweg prescribe step``; returns the exit code."""
     problem, name = _loaded(spec, loss, out)
-    with _working(spec, "talweg prescribe step") as progress:
+    with _working(spec, "talweg prescribe step", quiet=quiet) as progress:
         found = certified_step(
             problem.model, (problem.X, problem.y), loss=name, held_out=problem.held_out,
             descent_steps=steps, progress=progress,
@@ -105,11 +110,13 @@ def run_step(spec: str, loss: str | None, out: Path | None, steps: int, *, as_js
 
 
 def run_train(
-    spec: str, method: tuple[str, float | None, str], counts: tuple[int, int], loss: str | None,
-    out: Path | None, steps: int, *, as_json: bool,
+    spec: str, method: tuple[str, float | None, str], counts: tuple[int, int],
+    loss: tuple[str | None, float | None], out: Path | None, steps: int, *,
+    quiet: bool = False, as_json: bool,
 ) -> int:  # fmt: skip
     """``talweg prescribe train``; returns the exit code."""
-    problem, name = _loaded(spec, loss, out)
+    problem, name = _loaded(spec, loss[0], out, squared=False)
+    smoothing = problem.settings.get("label_smoothing", 0.0) if loss[1] is None else loss[1]
     optimizer, lr, schedule = method
     rate = OPTIMIZERS[optimizer].full_batch_rate if lr is None else lr
     if not 0.0 < rate < float("inf"):
@@ -125,12 +132,12 @@ def run_train(
     def cosine(made: torch.optim.Optimizer) -> Any:
         return torch.optim.lr_scheduler.CosineAnnealingLR(made, max_steps)
 
-    with _working(spec, "talweg prescribe train") as progress:
+    with _working(spec, "talweg prescribe train", quiet=quiet) as progress:
         found = train_until_proved(
             problem.model, (problem.X, problem.y), build,
             scheduler=cosine if schedule == "cosine" else None, max_steps=max_steps,
-            check_every=check_every, loss=name, held_out=problem.held_out, descent_steps=steps,
-            progress=progress,
+            check_every=check_every, loss=name, label_smoothing=smoothing,
+            held_out=problem.held_out, descent_steps=steps, progress=progress,
         )  # fmt: skip
     lines = found.rows()
     text = f"{optimizer}, learning rate {rate:g}, {schedule} over {max_steps:,} steps"
@@ -143,7 +150,7 @@ def run_train(
 
 def run_init(
     spec: str, method: str, seed: int, loss: str | None, out: Path | None, steps: int, *,
-    as_json: bool,
+    quiet: bool = False, as_json: bool,
 ) -> int:  # fmt: skip
     """``talweg prescribe init``; returns the exit code."""
     from talweg import init
@@ -152,10 +159,9 @@ def run_init(
     problem, name = _loaded(spec, loss, out)
     lines: Lines = []
     record: dict[str, Any] = {}
-    with _working(spec, "talweg prescribe init") as progress:
+    with _working(spec, "talweg prescribe init", quiet=quiet) as progress:
         model, data = copy.deepcopy(problem.model), (problem.X, problem.y)
-        if progress is not None:
-            progress("initialising")
+        progress("initialising")
         if method == "positive":
             settings: dict[str, Any] = {"data": data, "loss": name, "seed": seed}
             start = init.positive_(model, output_scale="certified", **settings)
@@ -169,8 +175,7 @@ def run_init(
             certificate = None
         if certificate is None:
             certificate = certify(model, data, loss=name, attack=False)  # type: ignore[arg-type]
-        if progress is not None:
-            progress("measuring gradient descent")
+        progress("measuring gradient descent")
         outlook = outlook_approx(
             model, data, certificate.step_size, loss=name, held_out=problem.held_out, steps=steps
         )
@@ -189,29 +194,38 @@ def run_init(
     return _finished(head + lines, record, certificate.status, certificate, outlook, out, as_json)
 
 
-def _loaded(spec: str, loss: str | None, out: Path | None) -> tuple[Problem, str]:
+def _loaded(
+    spec: str, loss: str | None, out: Path | None, *, squared: bool = True
+) -> tuple[Problem, str]:
     if out is not None:
         require_writable_file(out, "--out of talweg prescribe")
     problem = load_problem(spec)
-    return problem, _loss_name(problem, loss)
+    return problem, _loss_name(problem, loss, squared=squared)
 
 
-def _loss_name(problem: Problem, loss: str | None) -> str:
+def _loss_name(problem: Problem, loss: str | None, *, squared: bool = True) -> str:
     """The loss chosen, else the specification's, else mse; a target has no place here."""
     if problem.settings.get("target") is not None:
         raise InputError(
             "talweg prescribe is for zero loss; SPEC sets target="
             f"{problem.settings['target']!r}. Leave the target out, or give it to talweg certify."
         )
-    return str(loss or problem.settings.get("loss", "mse"))
+    name = str(loss or problem.settings.get("loss", "mse"))
+    if squared and name in ENTROPIES:
+        raise InputError(
+            f"this prescription must have a squared loss; SPEC sets loss={name!r}. For a "
+            "cross-entropy with label smoothing there are `talweg prescribe train --loss "
+            f"{name} --label-smoothing 0.1`, and `talweg certify`, which polishes a copy."
+        )
+    return name
 
 
 @contextmanager
-def _working(spec: str, command: str) -> Iterator[Progress | None]:
+def _working(spec: str, command: str, *, quiet: bool) -> Iterator[Progress]:
     # A forward that prints would otherwise end up in the middle of the JSON. Models are copied and
     # trained here before they are read, so that what they raise may be anything.
     with contextlib.redirect_stdout(sys.stderr), any_model_run(spec, command):  # noqa: SIM117
-        with progress_on_terminal() as progress:
+        with progress_shown(command, quiet=quiet) as progress:
             yield progress
 
 

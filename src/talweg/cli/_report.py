@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from talweg._errors import InputError
-from talweg.cli._certificate_page import certificate_page, is_certificate
 from talweg.cli._console import print_json, print_result
 from talweg.cli._experiment_page import experiment_pages, is_experiment
 from talweg.cli._outcome import DONE, NOT_PROVED
 from talweg.cli._paths import require_writable_file
+from talweg.cli._progress import progress_shown
 from talweg.report import (
     Follower,
     Report,
@@ -21,9 +21,24 @@ from talweg.report import (
     write,
 )
 
+SUFFIX = ".talweg"
+
+
+def is_certificate(file: Path) -> bool:
+    """Whether it is meant as one: by its name, or by being a zip archive."""
+    if file.suffix == SUFFIX:
+        return True
+    if not file.is_file():
+        return False  # nothing may be taken out of a pipe
+    try:
+        with open(file, "rb") as stream:
+            return stream.read(4) == b"PK\x03\x04"
+    except OSError:
+        return False  # what cannot be read is told where it is read
+
 
 def run_report_command(
-    files: Sequence[Path], out: Path, *, check: bool = True, as_json: bool
+    files: Sequence[Path], out: Path, *, check: bool = True, quiet: bool = False, as_json: bool
 ) -> int:
     """Write one page: certificates, then experiments, then one record, or several compared.
 
@@ -32,6 +47,7 @@ def run_report_command(
             order.
         out: The page.
         check: Whether certificates are given to the independent checker.
+        quiet: No progress on stderr.
         as_json: Print one JSON object instead of a line.
 
     Returns:
@@ -57,12 +73,15 @@ def run_report_command(
     runs = _runs(recorded)  # first: these are quick, and may end the command
     experiments = [page for path in tried for page in experiment_pages(path)]
     code, certificates = DONE, []
-    for file in certified:
-        made, worst, record = certificate_page(file, check=check)
-        reports.append(made)
-        certificates.append(record)
-        # An invalid certificate outweighs one that could not be decided.
-        code = NOT_PROVED if NOT_PROVED in (code, worst) else max(code, worst)
+    with progress_shown("talweg report", quiet=quiet) as say:
+        for file in certified:
+            from talweg.cli._certificate_page import certificate_page  # and with it torch
+
+            made, worst, record = certificate_page(file, check=check, progress=say)
+            reports.append(made)
+            certificates.append(record)
+            # An invalid certificate outweighs one that could not be decided.
+            code = NOT_PROVED if NOT_PROVED in (code, worst) else max(code, worst)
     reports += experiments
     if len(runs) == 1:
         [(name, rows)] = runs.items()

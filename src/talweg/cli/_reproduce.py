@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +17,7 @@ from talweg._errors import InputError
 from talweg.cli._console import plain_text, print_json, stdout_console, table
 from talweg.cli._outcome import DONE, NOT_PROVED
 from talweg.cli._paths import make_writable_folder
+from talweg.cli._progress import stages_shown
 from talweg.experiments import (
     COLUMNS,
     NAMES,
@@ -34,8 +34,9 @@ ALL = "all"
 
 
 def run_reproduce(
-    source: str, out: Path, *, quick: bool, seed: int, fresh: bool, as_json: bool
-) -> int:
+    source: str, out: Path, *, quick: bool, seed: int, fresh: bool, quiet: bool = False,
+    as_json: bool,
+) -> int:  # fmt: skip
     """Run the experiments of a source, print every section, and say which bounds are broken.
 
     Args:
@@ -44,6 +45,7 @@ def run_reproduce(
         quick: The short form.
         seed: Base seed.
         fresh: Run again what an earlier run had finished.
+        quiet: No progress on stderr.
         as_json: Print one JSON object instead of tables.
 
     Returns:
@@ -66,7 +68,7 @@ def run_reproduce(
     for name in NAMES if source == ALL else (source,):
         if not as_json:
             _print(Text(name, style="bold"))
-        outcomes.append(_run_one(name, out, quick, seed, fresh, as_json))
+        outcomes.append(_run_one(name, out, quick, seed, fresh, quiet, as_json))
         if not as_json:
             _print_end(outcomes[-1])
     if len(outcomes) > 1:
@@ -87,8 +89,10 @@ def run_reproduce(
     return NOT_PROVED if violated else DONE
 
 
-def _run_one(name: str, out: Path, quick: bool, seed: int, fresh: bool, as_json: bool) -> Outcome:
-    with _status() as status, ExitStack() as stack:
+def _run_one(
+    name: str, out: Path, quick: bool, seed: int, fresh: bool, quiet: bool, as_json: bool
+) -> Outcome:
+    with stages_shown("talweg reproduce", quiet=quiet) as (say, status), ExitStack() as stack:
         if as_json:  # what an experiment itself prints must not end up in the middle of the object
             stack.enter_context(redirect_stdout(sys.stderr))
 
@@ -97,20 +101,7 @@ def _run_one(name: str, out: Path, quick: bool, seed: int, fresh: bool, as_json:
                 with _paused(status):
                     _print_section(record)
 
-        progress = None if status is None else status.update
-        return run(
-            name, out, quick=quick, seed=seed, fresh=fresh, progress=progress, finished=finished
-        )
-
-
-@contextmanager
-def _status() -> Iterator[Status | None]:
-    """A running line on stderr, or None where stderr is no terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    with Console(file=sys.stderr, highlight=False).status("starting") as status:
-        yield status
+        return run(name, out, quick=quick, seed=seed, fresh=fresh, progress=say, finished=finished)
 
 
 @contextmanager

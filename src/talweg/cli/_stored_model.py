@@ -21,6 +21,7 @@ from talweg.cli._landscape import (
     linearised_descent,
     side_of,
 )
+from talweg.cli._layer_shares import layer_shares, shown_names
 from talweg.cli._stored_descent import Descent, descend, stored_loss
 from talweg.network import (
     FlatFunction,
@@ -30,7 +31,6 @@ from talweg.network import (
     Parametric,
     network_state,
     state_kernel_ball,
-    state_lipschitz,
     tangent_kernel_of,
     value_shapes,
 )
@@ -41,8 +41,6 @@ MOST_LINEARISED = 800
 MOST_ROWS = 20_000
 MOST_KERNEL_WORK = 2e10
 """Multiplications for the kernel: a few seconds on one core."""
-MOST_LAYER_WORK = 5e7
-"""Samples times outputs times parameters, for the shares of the layers."""
 STEPS = 200
 MOST_STEP_WORK = 5e9
 """Samples times parameters times steps of the measured descent."""
@@ -81,8 +79,10 @@ def measured_of(document: Document, file: str) -> dict[str, Any]:
         reason = f"{n:,} samples, {k:,} outputs and {p:,} parameters are too many for this page"
         if small:
             try:
-                found[key] = compute()
-                return
+                value = compute()
+                if value is not None:
+                    found[key] = value
+                    return
             except (RuntimeError, ArithmeticError, TalwegError):
                 reason = "floating point gave no number"
         found["left_out"].append(f"{what}: left out, {reason}.")
@@ -103,10 +103,10 @@ def measured_of(document: Document, file: str) -> dict[str, Any]:
         return values
 
     add("eigenvalues", "The spectrum of the kernel", small, eigenvalues)
-    if network.is_chain and sum(map(_trained, network.operations)) > 1:
-        radius = float.fromhex(body["claims"]["radius"])
-        add("layers", "The shares of the layers", 0 < rows * k * p <= MOST_LAYER_WORK,
-            lambda: _shares(network, distinct, counts, radius))  # fmt: skip
+    if sum(map(_trained, network.operations)) > 1:
+        names, radius = shown_names(body), float.fromhex(body["claims"]["radius"])
+        add("layers", "The shares of the layers", rows > 0,
+            lambda: layer_shares(network, distinct, counts, radius, names))  # fmt: skip
     steps = min(STEPS, int(MOST_STEP_WORK / (n * p)))
     function, loss = FlatFunction(network, inputs), stored_loss(body, targets, k)
     descents: list[Descent] = []
@@ -193,19 +193,3 @@ def _kernel(network: Network, X: Tensor, counts: Tensor, *, zero_sum: bool) -> T
         kernel = torch.einsum("iajb,ac,bd->icjd", kernel, basis, basis)
         k -= 1
     return kernel.reshape(n * k, n * k)
-
-
-def _shares(network: Network, X: Tensor, counts: Tensor, radius: float) -> list[tuple[str, float]]:
-    """By the leading eigenvector v of T: v_l (T v)_l over |T|, which is v_l squared."""
-    matrix = state_lipschitz(network_state(network, X, counts)).layer_matrix_upper(radius)
-    if not bool(matrix.isfinite().all()):
-        raise ArithmeticError("the bound is infinite")
-    matrix = torch.maximum(matrix, matrix.T)
-    vector = torch.linalg.eigh(matrix).eigenvectors[:, -1]
-    shares = (vector**2).tolist()
-    layers = [(index, op) for index, op in enumerate(network.operations) if isinstance(op, Linear)]
-    return [
-        (f"{index}: linear {op.weight.shape[1]}→{op.weight.shape[0]}", share)
-        for (index, op), share in zip(layers, shares, strict=True)
-        if _trained(op)  # a frozen layer has a row of zeros
-    ]

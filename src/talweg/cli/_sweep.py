@@ -7,15 +7,20 @@ import re
 import statistics
 import sys
 import time
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from talweg import init
 from talweg._errors import InputError
 from talweg.cli._console import print_json, print_result, stdout_console, table
 from talweg.cli._outcome import DONE
 from talweg.cli._paths import make_writable_folder
+from talweg.cli._plain_progress import plain_progress
+from talweg.cli._progress import redrawn
 from talweg.cli._spec import any_model_run, load_problem
 from talweg.sweep import INITIALISERS, Sweep, SweepResult
 
@@ -24,7 +29,7 @@ _RANGE = re.compile(r"(\d+):(\d+)")
 
 def run_sweep(
     spec: str, out: Path, axes: list[str], chosen: dict[str, Any], *,
-    jobs: int, fresh: bool, as_json: bool,
+    jobs: int, fresh: bool, quiet: bool = False, as_json: bool,
 ) -> int:  # fmt: skip
     """Train a specification's model at every point of a grid and print one line per setting.
 
@@ -35,6 +40,7 @@ def run_sweep(
         chosen: Arguments of `talweg.sweep.Sweep` given on the command line.
         jobs: Processes.
         fresh: Start anew where the folder holds another sweep.
+        quiet: No progress on stderr.
         as_json: Print one JSON object instead of a table.
 
     Returns:
@@ -54,8 +60,8 @@ def run_sweep(
         with any_model_run(spec, "talweg sweep"):
             sweep = Sweep(problem.model, (problem.X, problem.y), grid, **settings)
         make_writable_folder(out, "--out of talweg sweep")
-        with any_model_run(spec, "talweg sweep"):
-            result = sweep.run(out, jobs=jobs, progress=True, fresh=fresh)
+        with any_model_run(spec, "talweg sweep"), _progress(quiet) as progress:
+            result = sweep.run(out, jobs=jobs, progress=progress, fresh=fresh)
     groups = _groups(result, [name for name in grid if name != "seed"])
     seconds = time.perf_counter() - begun
     if as_json:
@@ -78,6 +84,16 @@ def run_sweep(
     ):
         stdout_console().print(line, soft_wrap=True, markup=False)
     return DONE
+
+
+@contextlib.contextmanager
+def _progress(quiet: bool) -> Iterator[bool | Callable[[int, int], None]]:
+    """What `talweg.sweep.Sweep.run` is to do about progress: a bar, plain lines, or nothing."""
+    if quiet or redrawn(Console(file=sys.stderr)):
+        yield not quiet
+        return
+    with plain_progress("talweg sweep") as say:
+        yield lambda done, total: say(f"{done:,} of {total:,} trainings done")
 
 
 def parse_axes(axes: list[str]) -> dict[str, list[Any]]:

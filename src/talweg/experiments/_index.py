@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from talweg.experiments._record import Comparison, Record
+if TYPE_CHECKING:
+    from talweg.experiments._record import Comparison, Record, Section
 
 COLUMNS = ("quantity", "source", "predicted", "relation", "measured", "result")
 """Heads of the table of comparisons."""
@@ -40,10 +41,13 @@ def row(comparison: Comparison) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def compared(record: Record) -> tuple[list[tuple[str, ...]], list[str]]:
+def compared(record: Record | Section) -> tuple[list[tuple[str, ...]], list[str]]:
     """The comparisons of a section under `COLUMNS`, and their notes.
 
     A note is printed once, under the table; quantities refer to it by its number.
+
+    Args:
+        record: A section, finished or not.
 
     Returns:
         The rows, and the notes in order: ``[1]`` in a row refers to the first.

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from talweg._display import Sheet, Shown
 from talweg._durable import durable
 from talweg._errors import InputError, MissingDependencyError
+from talweg.experiments._sheets import comparison_sheet, record_sheet
 from talweg.experiments._store import write_parquet
 
 if TYPE_CHECKING:
@@ -25,8 +27,8 @@ Progress = Callable[[str], None]
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+@dataclass(frozen=True, slots=True, repr=False)
+class Comparison(Shown):
     """One measured number beside what theory says of it.
 
     Attributes:
@@ -57,9 +59,12 @@ class Comparison:
             return not self.measured <= self.predicted
         return not self.measured >= self.predicted
 
+    def _sheet(self) -> Sheet:
+        return comparison_sheet(self)
 
-@dataclass
-class Section:
+
+@dataclass(repr=False)
+class Section(Shown):
     """Where the function of one section puts its results.
 
     Attributes:
@@ -175,6 +180,9 @@ class Section:
             figure.savefig(temporary, dpi=150, format="png")
         self.figures.append(file)
 
+    def _sheet(self) -> Sheet:
+        return record_sheet(self)
+
     def _free(self, kind: str, name: str, file: str, taken: list[str]) -> str:
         if not _NAME.fullmatch(name):
             raise InputError(
@@ -192,8 +200,8 @@ class Section:
 SectionFunction = Callable[[Section], None]
 
 
-@dataclass(frozen=True)
-class Record:
+@dataclass(frozen=True, repr=False)
+class Record(Shown):
     """A finished section, as it is printed and stored.
 
     Attributes:
@@ -221,6 +229,9 @@ class Record:
     def files(self) -> tuple[str, ...]:
         """Every file of the section but its record."""
         return (*self.data, *self.figures)
+
+    def _sheet(self) -> Sheet:
+        return record_sheet(self)
 
 
 def _plain(value: Any) -> Any:

@@ -20,9 +20,11 @@ from pathlib import Path
 from types import ModuleType
 
 from talweg import __version__
+from talweg._display import Sheet, Shown
 from talweg._errors import InputError
 from talweg.experiments._index import index_page
 from talweg.experiments._record import Comparison, Progress, Record, Section, SectionFunction
+from talweg.experiments._sheets import outcome_sheet
 from talweg.experiments._store import fingerprint, read_json, write_json, write_text
 
 NAMES = ("chatterjee2022", "liu2020", "xu2025", "lecture")
@@ -31,8 +33,8 @@ NAMES = ("chatterjee2022", "liu2020", "xu2025", "lecture")
 _TALWEG = Path(__file__).resolve().parents[1]
 
 
-@dataclass(frozen=True)
-class Outcome:
+@dataclass(frozen=True, repr=False)
+class Outcome(Shown):
     """A finished experiment.
 
     Attributes:
@@ -53,6 +55,9 @@ class Outcome:
     def violated(self) -> tuple[Comparison, ...]:
         """The comparisons of all sections whose bound is broken."""
         return tuple(c for record in self.records for c in record.violated)
+
+    def _sheet(self) -> Sheet:
+        return outcome_sheet(self)
 
 
 def run(

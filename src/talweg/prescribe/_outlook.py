@@ -18,14 +18,13 @@ from torch import Tensor, nn
 from talweg._display import Sheet, Shown
 from talweg._errors import InputError
 from talweg.certificate import Certificate
+from talweg.prescribe._training_loss import training_loss
 
 DEFAULT_STEPS = 1000
 """Of gradient descent: a second or so on small networks."""
 
 LOSS_FLOOR = 1e-12
 """Of the first loss; below it nothing on held-out rows moves any more."""
-
-_FACTORS = {"mse": "mean", "sse": "sum", "half_sse": "half"}
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,10 +35,13 @@ class Outlook(Shown):
         steps: Steps of gradient descent that were run, at the certified step size.
         loss_first: Training loss before them.
         loss_last: Training loss after them.
-        held_out_error: Mean squared error on the held-out rows after them; None without such rows.
+        held_out_error: Mean squared error on the held-out rows after them, of a cross-entropy that
+            without smoothing; None without such rows.
         held_out_wrong: Share of held-out rows with the wrong sign (targets +-1) or the wrong
-            largest output (one-hot targets); None for other targets.
+            largest output (one-hot targets, labels); None for other targets.
         distance: Euclidean length of the displacement of the weights.
+        measure: What the two losses are: "loss", or "loss above its infimum".
+        error_name: What the held-out error is, in words.
     """
 
     steps: int
@@ -48,11 +50,14 @@ class Outlook(Shown):
     held_out_error: float | None
     held_out_wrong: float | None
     distance: float
+    measure: str = "loss"
+    error_name: str = "mean squared"
 
     def rows(self) -> list[tuple[str, str]]:
         """Label and text of each line for a report."""
         measured = (
-            f"{self.steps:,} steps of gradient descent in float64: loss {self.loss_first:.4g} -> "
+            f"{self.steps:,} steps of gradient descent in float64: {self.measure} "
+            f"{self.loss_first:.4g} -> "
             f"{self.loss_last:.4g}, weights moved by {self.distance:.3g}"
         )
         lines = [("measured", measured)]
@@ -61,7 +66,7 @@ class Outlook(Shown):
         else:
             wrong = self.held_out_wrong
             share = "" if wrong is None else f", {100.0 * wrong:.1f} % of the rows wrong"
-            text = f"{self.held_out_error:.4g} (mean squared){share}, after these steps"
+            text = f"{self.held_out_error:.4g} ({self.error_name}){share}, after these steps"
             lines.append(("held-out error", text))
         return lines
 
@@ -104,6 +109,7 @@ def outlook_approx(
     held_out: tuple[Tensor, Tensor] | None,
     held_out_offset: Tensor | None = None,
     steps: int = DEFAULT_STEPS,
+    label_smoothing: float = 0.0,
 ) -> Outlook:
     """Run plain gradient descent on a float64 copy of the model and look at held-out rows.
 
@@ -111,23 +117,27 @@ def outlook_approx(
         model: The certified model; it is left alone.
         data: Training inputs and targets.
         step_size: ``lr`` on ``loss``; None runs no step.
-        loss: "mse", "sse" or "half_sse".
+        loss: "mse", "sse" or "half_sse"; with label smoothing "cross_entropy" or
+            "cross_entropy_sum".
         held_out: Inputs and targets that were not trained on.
         held_out_offset: Outputs to be subtracted from the model's on the held-out rows.
         steps: At most so many.
+        label_smoothing: Of a cross-entropy.
 
     Raises:
         InputError: The held-out rows do not fit the model.
     """
+    trains = training_loss(loss, label_smoothing, "outlook_approx")
     twin = copy.deepcopy(model).double()
-    X, y = data[0].detach().double(), data[1].detach().double()
+    X, y = in_float64(data[0]), trains.data(data[1])
     trained = [p for p in twin.parameters() if p.requires_grad]
     start = [p.detach().clone() for p in trained]
     first = last = math.nan
     taken = 0
     for _ in range((steps if step_size is not None and trained else 0) + 1):
-        value = residual_loss(twin(X), y, loss)
-        last = float(value.detach())
+        outputs = twin(X)
+        value = trains.value(outputs, y)
+        last = trains.value_above(outputs.detach(), y)
         if taken == 0 and math.isnan(first):
             first = last
         if taken >= steps or step_size is None or not last > LOSS_FLOOR * first:
@@ -140,23 +150,50 @@ def outlook_approx(
     moved = math.sqrt(
         sum(float((p.detach() - q).square().sum()) for p, q in zip(trained, start, strict=True))
     )
+    if trains.centred:
+        error, wrong = held_out_entropy(twin, held_out)
+        return Outlook(
+            taken, first, last, error, wrong, moved, trains.measure, "cross-entropy, no smoothing"
+        )
     error, wrong = held_out_errors(twin, held_out, held_out_offset)
     return Outlook(taken, first, last, error, wrong, moved)
 
 
-def residual_loss(outputs: Tensor, targets: Tensor, loss: str) -> Tensor:
-    """The named squared loss; ``(n,)`` and ``(n, 1)`` are the same thing.
+def in_float64(X: Tensor) -> Tensor:
+    """Inputs for a float64 model: tokens stay the whole numbers they are.
 
     Args:
-        outputs: Of the model.
-        targets: As many numbers.
-        loss: "mse", "sse" or "half_sse".
+        X: Inputs.
     """
-    squares = (outputs - targets.reshape(outputs.shape)).square()
-    kind = _FACTORS[loss]
-    if kind == "mean":
-        return squares.mean()
-    return squares.sum() if kind == "sum" else 0.5 * squares.sum()
+    return X.detach().double() if X.is_floating_point() else X.detach()
+
+
+@torch.no_grad()
+def held_out_entropy(
+    model: nn.Module, held_out: tuple[Tensor, Tensor] | None
+) -> tuple[float | None, float | None]:
+    """Mean cross-entropy without smoothing, and the share of wrong rows; None without rows.
+
+    Args:
+        model: Any module in float64.
+        held_out: Inputs and class indices, or None.
+
+    Raises:
+        InputError: Inputs or labels do not fit the model.
+    """
+    if held_out is None:
+        return None, None
+    labels = held_out[1].detach()
+    outputs = _outputs(model, held_out[0])
+    fits = labels.dtype == torch.int64 and labels.shape == (len(outputs),) and outputs.ndim == 2
+    if not fits or not bool(((labels >= 0) & (labels < outputs.shape[-1])).all()):
+        raise InputError(
+            "`held_out` must hold class indices (n,) of int64 for a cross-entropy, from 0 to the "
+            f"number of outputs less one; got {labels.dtype}, shape {tuple(labels.shape)}, for "
+            f"outputs {tuple(outputs.shape)}. Pass (X, y) of the same form as `data`."
+        )
+    wrong = float((outputs.argmax(1) != labels).double().mean())
+    return float(torch.nn.functional.cross_entropy(outputs, labels)), wrong
 
 
 @torch.no_grad()
@@ -175,14 +212,8 @@ def held_out_errors(
     """
     if held_out is None:
         return None, None
-    X, y = held_out[0].detach().double(), held_out[1].detach().double()
-    try:
-        outputs: Any = model(X)
-    except RuntimeError as error:
-        raise InputError(
-            f"`held_out` must hold inputs that the model takes; its call failed with: {error}. "
-            "Pass rows like those trained on."
-        ) from None
+    y = held_out[1].detach().double()
+    outputs = _outputs(model, held_out[0])
     if offset is not None:
         outputs = outputs - offset
     if outputs.numel() != y.numel() or len(outputs) != len(y):
@@ -193,6 +224,16 @@ def held_out_errors(
     y = y.reshape(len(y), -1)
     outputs = outputs.reshape(y.shape)
     return float((outputs - y).square().mean()), _wrong_share(outputs, y)
+
+
+def _outputs(model: nn.Module, X: Tensor) -> Any:
+    try:
+        return model(in_float64(X))
+    except (RuntimeError, IndexError) as error:
+        raise InputError(
+            f"`held_out` must hold inputs that the model takes; its call failed with: {error}. "
+            "Pass rows like those trained on."
+        ) from None
 
 
 def _wrong_share(outputs: Tensor, targets: Tensor) -> float | None:

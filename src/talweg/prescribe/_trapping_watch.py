@@ -28,6 +28,7 @@ from talweg.network import (
     state_lipschitz,
     tangent_kernel_of,
 )
+from talweg.prescribe._training_loss import SquaredTraining, TrainingLoss
 
 Iterate = tuple[Tensor, ...]
 """Values of the trained parameters, in the order of ``model.parameters()``."""
@@ -44,6 +45,9 @@ CALIBRATED_ABOVE = 1.003
 """The same, once a neighbour was certified in vain: its ratio of rigorous to float factor changes
 by far less from one iterate to the next."""
 
+LITTLE = 1.1
+"""Rigorous factor up to which its ratio to the float one is taken as it is."""
+
 
 @dataclass(frozen=True)
 class TrapCheck:
@@ -51,8 +55,8 @@ class TrapCheck:
 
     Attributes:
         step: Optimiser steps taken.
-        residual_norm: ``|F(w) - y|`` in floats.
-        missing_factor: ``|r| / (sigma_0^2 / (2 beta))`` in floats.
+        residual_norm: ``|F(w) - y|`` in floats; for a cross-entropy ``sqrt(2 G / mu_l)``.
+        missing_factor: That over ``sigma_0^2 / (2 beta)``, in floats.
     """
 
     step: int
@@ -67,24 +71,34 @@ class TrappingWatch:
         model: The model, read and gated once.
         X: Inputs.
         y: Targets.
+        loss: What is trained; a squared one by default.
     """
 
-    def __init__(self, model: nn.Module, X: Tensor, y: Tensor) -> None:
-        self._X, self._y = X, y
+    def __init__(
+        self, model: nn.Module, X: Tensor, y: Tensor, loss: TrainingLoss | None = None
+    ) -> None:
+        self._loss = SquaredTraining("mse") if loss is None else loss
         network = read(model, X)
         gate(model, network, X)
-        checked = check_data(X, y, network)
+        self._X, self._y = X, self._loss.rows(y, network.output_dim)
+        checked = check_data(X, self._y, network)
         rows = merge_duplicates(checked.inputs, checked.targets)
         self.hopeless: str | None = None
         if isinstance(rows, ConflictingRows):
-            self.hopeless = "equal rows have different targets: zero loss is impossible."
+            self.hopeless = (
+                "equal rows have different labels: the tangent kernel is singular and no theorem "
+                "applies."
+                if self._loss.centred
+                else "equal rows have different targets: zero loss is impossible."
+            )
             return
         self._rows, self._network = rows, network
         self._root = rows.multiplicity.to(torch.float64).sqrt()
-        if network.trainable_parameters < len(rows.inputs) * network.output_dim:
+        residuals = len(rows.inputs) * (network.output_dim - int(self._loss.centred))
+        if network.trainable_parameters < residuals:
             self.hopeless = (
                 f"{network.trainable_parameters} trainable parameters are fewer than "
-                f"{len(rows.inputs) * network.output_dim} residuals: the criterion cannot hold."
+                f"{residuals} residuals: the criterion cannot hold."
             )
         self._lipschitz = 0.0
         self._last_factor = math.inf
@@ -93,7 +107,10 @@ class TrappingWatch:
     def calibrate(self, rigorous: float | None) -> None:
         """Learn from the candidate that was just certified in vain."""
         if rigorous is not None and self._last_factor < 1.0 <= rigorous < math.inf:
-            self._limit = CALIBRATED_ABOVE * self._last_factor / rigorous
+            # A large difference is beta's growth on a large ball, and shrinks with the ball: then
+            # only half of the way is taken, so that no iterate in between is passed over.
+            step = rigorous if rigorous < LITTLE else math.sqrt(rigorous)
+            self._limit = CALIBRATED_ABOVE * self._last_factor / step
 
     def check(self, model: nn.Module, step: int, last: TrapCheck | None) -> TrapCheck:
         """Residual norm and missing factor, with beta at these very weights."""
@@ -101,7 +118,10 @@ class TrappingWatch:
         if not all(bool(p.isfinite().all()) for p in model.parameters()):
             return TrapCheck(step, math.inf, math.inf)
         network = self._current(model)
-        norm = self._residual_norm(network)
+        norm = self._loss.need(
+            evaluate_approx(network, self._rows.inputs), self._rows.targets,
+            self._root.reshape(-1, 1),
+        )  # fmt: skip
         if not math.isfinite(norm):
             return TrapCheck(step, norm, math.inf)
         state = network_state(network, self._rows.inputs, self._rows.multiplicity)
@@ -120,11 +140,11 @@ class TrappingWatch:
         ]
         limit = NEAR * max(limits, default=math.inf)
         parameters = [p for p in model.parameters() if p.requires_grad]
+        once = torch.ones(1, 1, dtype=torch.float64)
         for offset in range(1, len(window)):
             restore(parameters, window[offset])
             with torch.no_grad():
-                outputs = model(self._X)
-                norm = float((outputs - self._y.reshape(outputs.shape)).norm())
+                norm = self._loss.need(model(self._X), self._y, once)
             if norm <= limit:
                 self._last_factor = self._factor(self._current(model), norm)
                 if self._last_factor <= self._limit:
@@ -136,12 +156,11 @@ class TrappingWatch:
         names = self._network.parameter_names()
         return set_parameters(self._network, {name: live[name].detach() for name in names})
 
-    def _residual_norm(self, network: Network) -> float:
-        difference = evaluate_approx(network, self._rows.inputs) - self._rows.targets
-        return float((difference * self._root.reshape(-1, 1)).norm())
-
     def _factor(self, network: Network, norm: float) -> float:
-        smallest = float(torch.linalg.eigvalsh(self._kernel(network))[0])
+        kernel = self._kernel(network)
+        if self._loss.centred:
+            kernel = _on_zero_sums(kernel, network.output_dim)
+        smallest = float(torch.linalg.eigvalsh(kernel)[0])
         if smallest <= 0.0:
             return math.inf
         return 2.0 * self._lipschitz * norm / smallest
@@ -155,6 +174,14 @@ class TrappingWatch:
         n, k = kernel.shape[:2]
         scale = self._root.repeat_interleave(k)
         return kernel.reshape(n * k, n * k) * scale * scale.reshape(-1, 1)
+
+
+def _on_zero_sums(kernel: Tensor, k: int) -> Tensor:
+    """The kernel on vectors that sum to zero within each sample; ``(n (k - 1), n (k - 1))``."""
+    n = len(kernel) // k
+    basis = torch.linalg.qr(torch.eye(k, dtype=kernel.dtype)[:, 1:] - 1.0 / k).Q.to(kernel.device)
+    blocks = torch.einsum("iajb,ac,bd->icjd", kernel.reshape(n, k, n, k), basis, basis)
+    return blocks.reshape(n * (k - 1), n * (k - 1))
 
 
 class FixedPart:

@@ -1,4 +1,4 @@
-"""Train until it can be proved: any optimiser, and the first iterate at which T11 applies (T6, P5).
+"""Train until it can be proved: any optimiser, and the first iterate with a proof (T6, P5).
 
 Between two checks every iterate is kept. At a check the residual norms of the iterates since the
 last one are held against ``sigma_0^2 / (2 beta)``, which changes slowly; those near or below it
@@ -27,8 +27,8 @@ from talweg.prescribe._outlook import (
     Outlook,
     outlook_approx,
     price_rows,
-    residual_loss,
 )
+from talweg.prescribe._training_loss import TrainingLoss, training_loss
 from talweg.prescribe._trapping_watch import (
     FixedPart,
     Iterate,
@@ -37,7 +37,7 @@ from talweg.prescribe._trapping_watch import (
     copied,
     restore,
 )
-from talweg.prescribe._weight_bounds import checked_pair, squared_loss
+from talweg.prescribe._weight_bounds import checked_pair
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 SchedulerFactory = Callable[[torch.optim.Optimizer], Any]
@@ -104,8 +104,8 @@ class TrainedUntilProved(Shown):
         text = "none"
         if when is not None:
             text = (
-                f"{when:,} (the first iterate that T11 certifies; plain gradient descent is "
-                "certified from it)"
+                f"{when:,} (the first iterate that {self.certificate.theorem} certifies; plain "
+                "gradient descent is certified from it)"
             )
         return [("status", self.status), ("reason", self.reason), ("trapping time", text)]
 
@@ -115,7 +115,8 @@ class TrainedUntilProved(Shown):
             (f"{c.step:,}", f"{c.residual_norm:.3g}", f"{c.missing_factor:.4g}")
             for c in self.checks
         ]
-        columns = ("step", "|r|", "missing factor")
+        need = "|r|" if self.certificate.initial_gap is None else "sqrt(2 G / mu)"
+        columns = ("step", need, "missing factor")
         return (Grid(columns, rows, "Checks (float estimates)", frozenset(range(3))),)
 
     def _sheet(self) -> Sheet:
@@ -133,11 +134,12 @@ def train_until_proved(
     max_steps: int = 20_000,
     check_every: int = CHECK_EVERY,
     loss: str = "mse",
+    label_smoothing: float = 0.0,
     held_out: tuple[Tensor, Tensor] | None = None,
     descent_steps: int = DEFAULT_STEPS,
     progress: Progress | None = None,
 ) -> TrainedUntilProved:
-    """Train with any optimiser until T11 proves that gradient descent finishes the job.
+    """Train with any optimiser until T11 or T4 proves that gradient descent finishes the job.
 
     If training converges to a solution with a regular Jacobian this ends (T6), in floats as long
     as sigma_0^2 is above the rounding floor. Full batch. Nothing is said about the optimiser's own
@@ -162,7 +164,10 @@ def train_until_proved(
         max_steps: At most so many steps.
         check_every: Steps between checks of the criterion; fewer where the iterates of one
             interval would fill more than 512 MiB.
-        loss: "mse", "sse" or "half_sse".
+        loss: "mse", "sse" or "half_sse" (T11); "cross_entropy" or "cross_entropy_sum" (T4), whose
+            targets are class indices.
+        label_smoothing: Of a cross-entropy, as in `torch.nn.CrossEntropyLoss`; above 0, because
+            without it there are no weights to end at.
         held_out: Rows to measure the held-out error on.
         descent_steps: Steps of the measured gradient descent from the trapping time.
         progress: Called with a short text at each check.
@@ -178,19 +183,21 @@ def train_until_proved(
     X, y = checked_pair(data, "data", call)
     if held_out is not None:
         held_out = checked_pair(held_out, "held_out", call)
-    squared_loss(loss, 1, call)
+    trains = training_loss(loss, label_smoothing, call)
     _check_counts(max_steps, check_every, call)
     say = progress if progress is not None else _silent
-    watcher = TrappingWatch(model, X, y)
-    first = certify(model, (X, y), loss=loss, attack=False)  # type: ignore[arg-type]
+    first = certify(model, (X, y), **trains.settings, attack=False)
+    watcher = TrappingWatch(model, X, y, trains)
+    if held_out is not None:  # what does not fit is better known now than after the training
+        outlook_approx(model, (X, y), None, **trains.settings, held_out=held_out, steps=0)
     if first.status == "REFUTED" or watcher.hopeless is not None:
         reason = watcher.hopeless or first.reason
         return TrainedUntilProved(first.status, reason, None, 0, (), first, model, (), None)
     in_place = isinstance(optimizer, torch.optim.Optimizer)
     trained = model if in_place else copy.deepcopy(model)
-    advance = _advance(trained, X, y, loss, optimizer, scheduler, step, max_steps)
+    advance = _advance(trained, X, y, trains, optimizer, scheduler, step, max_steps)
     if first.status == "PROVED":
-        return _proved(trained, (X, y), 0, 0, (), first, (), loss, held_out, descent_steps)
+        return _proved(trained, (X, y), 0, 0, (), first, (), trains, held_out, descent_steps)
     parameters = [p for p in trained.parameters() if p.requires_grad]
     size = sum(p.numel() * p.element_size() for p in parameters)
     every = max(1, min(check_every, STORED_BYTES // max(size, 1)))
@@ -214,8 +221,8 @@ def train_until_proved(
             last = checks[-1]
             checks.append(watcher.check(trained, taken, last))
             say(
-                f"step {taken:,}: |r| = {checks[-1].residual_norm:.3g}, missing factor "
-                f"{checks[-1].missing_factor:.4g}"
+                f"step {taken:,}: {trains.need_name} = {checks[-1].residual_norm:.3g}, missing "
+                f"factor {checks[-1].missing_factor:.4g}"
             )
             if not math.isfinite(checks[-1].residual_norm):
                 reason = f"training diverged before step {taken:,}: the outputs are not finite."
@@ -226,17 +233,17 @@ def train_until_proved(
             for offset in watcher.candidates(window, trained, checks[-2], checks[-1]):
                 say(f"certify iterate {start + offset:,}")
                 restore(parameters, window[offset])
-                answer = certify(trained, (X, y), loss=loss, attack=False)  # type: ignore[arg-type]
+                answer = certify(trained, (X, y), **trains.settings, attack=False)
                 if answer.status == "PROVED":
                     window[:] = [window[offset]]
                     return _proved(
                         trained, (X, y), start + offset, taken, tuple(rejected), answer,
-                        tuple(checks), loss, held_out, descent_steps,
+                        tuple(checks), trains, held_out, descent_steps,
                     )  # fmt: skip
                 rejected.append(start + offset)
                 watcher.calibrate(answer.as_given.missing_factor)
             restore(parameters, window[-1])
-    answer = certify(trained, (X, y), loss=loss, attack=False)  # type: ignore[arg-type]
+    answer = certify(trained, (X, y), **trains.settings, attack=False)
     least = min(check.missing_factor for check in checks)
     reason = (
         f"the criterion was not met within {taken:,} steps; the smallest missing factor at a "
@@ -250,20 +257,23 @@ def train_until_proved(
 
 def _proved(
     model: nn.Module, data: tuple[Tensor, Tensor], when: int, taken: int,
-    rejected: tuple[int, ...], certificate: Certificate, checks: tuple[TrapCheck, ...], loss: str,
-    held_out: tuple[Tensor, Tensor] | None, descent_steps: int,
+    rejected: tuple[int, ...], certificate: Certificate, checks: tuple[TrapCheck, ...],
+    loss: TrainingLoss, held_out: tuple[Tensor, Tensor] | None, descent_steps: int,
 ) -> TrainedUntilProved:  # fmt: skip
     outlook = outlook_approx(
-        model, data, certificate.step_size, loss=loss, held_out=held_out, steps=descent_steps
+        model, data, certificate.step_size, **loss.settings, held_out=held_out, steps=descent_steps
     )
-    reason = f"T11 applies from iterate {when:,}: gradient descent is certified from there."
+    reason = (
+        f"{certificate.theorem} applies from iterate {when:,}: gradient descent is certified from "
+        "there."
+    )
     return TrainedUntilProved(
         "PROVED", reason, when, taken, rejected, certificate, model, checks, outlook
     )
 
 
 def _advance(
-    model: nn.Module, X: Tensor, y: Tensor, loss: str,
+    model: nn.Module, X: Tensor, y: Tensor, loss: TrainingLoss,
     optimizer: torch.optim.Optimizer | OptimizerFactory | None, scheduler: Any,
     step: Callable[[nn.Module], None] | None, max_steps: int,
 ) -> Callable[[], None]:  # fmt: skip
@@ -311,7 +321,7 @@ def _advance(
 
     def closure() -> float:
         with torch.enable_grad():
-            value = residual_loss(model(X), y, loss)
+            value = loss.value(model(X), y)
             gradients = torch.autograd.grad(value, parameters)
         for p, g in zip(parameters, gradients, strict=True):
             p.grad = g

@@ -139,8 +139,8 @@ def squared_loss(name: str, entries: int, call: str) -> SquaredLoss:
     if name not in SCALINGS:
         raise InputError(
             f"`loss` of {call}() must be one of {', '.join(SCALINGS)}; got {name!r}. The "
-            "prescriptions are for squared losses; for a cross-entropy with label smoothing, "
-            "certify with polish=True trains a copy until a proof holds."
+            "prescriptions are for squared losses; for a cross-entropy with label smoothing there "
+            "are train_until_proved, and certify with polish=True."
         )
     return SquaredLoss(SCALINGS[name], entries if name == "mse" else 1)  # type: ignore[arg-type]
 

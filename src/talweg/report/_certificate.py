@@ -66,7 +66,7 @@ def certificate_report(
     The page calls the claim proved only where `check` says that the independent checker confirmed
     this very claim.
 
-    Source: T11, T4, T7, T9, T13 for the criterion; B3 for the layers.
+    Source: T11, T4, T7, T9, T13 for the criterion; B3, B6 for the layers.
 
     Args:
         body: The JSON object of a `.talweg` file, as parsed.
@@ -74,9 +74,9 @@ def certificate_report(
         check: Answer of the checker in this call: "verdict" ("valid", "invalid", "incomplete", or
             None where it did not run), "reason", "claim", "grade", "seconds".
         measured: What was computed in floating point from the stored model, as far as it was:
-            "eigenvalues" of the kernel, "layers" (pairs of name and share of the Lipschitz bound),
-            "losses" (pairs of step and loss above the infimum), "landscape" (see
-            `landscape_parts`), "left_out" (sentences).
+            "eigenvalues" of the kernel, "layers" (see `share_parts`), "losses"
+            (pairs of step and loss above the infimum), "landscape" (see `landscape_parts`),
+            "left_out" (sentences).
         sha256: Of the whole file.
 
     Raises:

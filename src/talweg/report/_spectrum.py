@@ -1,4 +1,4 @@
-"""The kernel's eigenvalues between the certified bounds, and what each layer adds to beta."""
+"""The kernel's eigenvalues between the certified bounds."""
 
 # ruff: noqa: RUF001 - Greek letters and signs of the theory pages stand for themselves.
 
@@ -12,8 +12,9 @@ from talweg.report._claim import Claim
 from talweg.report._curves import curve, leftward
 from talweg.report._directed import lower, near, nearest, upper
 from talweg.report._pieces import Figure, Paragraph, Part, Table
-from talweg.report._plot import label, layout
-from talweg.report._series import number, shown_name
+from talweg.report._plot import layout
+from talweg.report._series import number
+from talweg.report._shares import share_parts
 
 ROWS = 10
 
@@ -23,8 +24,8 @@ def kernel_parts(claim: Claim, measured: Mapping[str, Any], word: str) -> tuple[
 
     Args:
         claim: What the file states.
-        measured: May hold "eigenvalues" (numbers, in any order), "layers" (pairs of name and
-            share of beta) and "left_out" (sentences).
+        measured: May hold "eigenvalues" (numbers, in any order), "layers" (see `share_parts`) and
+            "left_out" (sentences).
         word: What the numbers of the file may be called: "certified" or "claimed".
     """
     parts: list[Part] = []
@@ -32,10 +33,7 @@ def kernel_parts(claim: Claim, measured: Mapping[str, Any], word: str) -> tuple[
                      if v is not None and math.isfinite(v)), reverse=True)  # fmt: skip
     if values:
         parts.append(_spectrum(claim, values, word))
-    layers = [(shown_name(str(name)), share) for name, found in measured.get("layers") or ()
-              for share in [number(found)] if share is not None]  # fmt: skip
-    if layers:
-        parts.append(_layers(layers))
+    parts += share_parts(measured.get("layers"))
     parts += [Paragraph(str(text)) for text in measured.get("left_out") or ()]
     return tuple(parts)
 
@@ -66,22 +64,4 @@ def _spectrum(claim: Claim, values: list[float], word: str) -> Figure:
                         xaxis={"title": {"text": "number, from the largest"}}), 0),
         Table("Eigenvalues, approximate", ("number", "eigenvalue"),
               tuple((f"{i + 1:,}", nearest(values[i])) for i in picked)),
-    )  # fmt: skip
-
-
-def _layers(layers: list[tuple[str, float]]) -> Figure:
-    top = max(layers, key=lambda item: item[1])
-    told = f"The largest share is that of {top[0]}, {top[1]:.0%} of {len(layers)} layers' total."
-    return Figure(
-        "layers", "What each layer adds to the Lipschitz bound (approximate)",
-        "Shares of the trained layers in the norm of the matrix T(R*) of theory B3, by its "
-        f"leading eigenvector. {told} For two trained layers the bound in the file may be smaller "
-        "than this norm.",
-        told,
-        ({"type": "bar", "orientation": "v", "name": "share", "showlegend": False,
-          "x": [label(name) for name, _ in layers], "y": [share for _, share in layers],
-          "marker": {"color": "@4"}, "hovertemplate": "%{y:.1%}"},),
-        layout("share of the bound", xaxis={"title": {"text": "layer"}, "type": "category"}),
-        Table("Share by layer", ("layer", "share"),
-              tuple((name, f"{share:.1%}") for name, share in layers)),
     )  # fmt: skip
