@@ -78,3 +78,36 @@ def test_what_it_recommends_works() -> None:
     assert found.status == "UNDECIDED"
     assert "label_smoothing=0.1" in str(found.advice)
     assert talweg.certify(model, (X, labels), label_smoothing=0.1, **settings).status == "PROVED"
+
+
+def one_hot(width: int) -> tuple[nn.Module, tuple[torch.Tensor, torch.Tensor]]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, width), nn.Tanh(), nn.Linear(width, 3)).double()
+    X = torch.randn(9, 4, dtype=torch.float64)
+    return model, (X, torch.nn.functional.one_hot(torch.arange(9) % 3, 3).double())
+
+
+def test_one_hot_labels_and_few_features() -> None:
+    model, data = one_hot(6)
+    found = talweg.certify(model, data, attack=False, polish=True)
+    assert found.status == "UNDECIDED"
+    assert found.advice is not None
+    assert "every row of the targets sums to 1" in found.advice
+    assert "6 features of 9 rows" in found.advice
+    labels = data[0], data[1].argmax(1)
+    smoothed = talweg.certify(
+        model, labels, loss="cross_entropy", label_smoothing=0.1, polish=True, attack=False
+    )
+    assert smoothed.status == "PROVED", smoothed.reason
+
+
+def test_one_hot_labels_and_enough_features() -> None:
+    model, data = one_hot(40)
+    assert talweg.certify(model, data, attack=False, polish=True).status == "PROVED"
+
+
+def test_targets_without_a_common_sum() -> None:
+    model, (X, y) = one_hot(6)
+    found = talweg.certify(model, (X, y + torch.randn_like(y)), attack=False)
+    assert found.advice is not None
+    assert "sums to" not in found.advice

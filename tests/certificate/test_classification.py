@@ -371,7 +371,7 @@ def test_another_label_is_refused(certificate: Certificate, tmp_path: Path) -> N
 
 
 ALTERED: dict[str, Change] = {
-    "smoothing": lambda b, a: b["loss"].update(label_smoothing=(0.1000001).hex()),
+    "smoothing": lambda b, a: b["loss"].update(label_smoothing=(0.101).hex()),
     "less smoothing": lambda b, a: b["loss"].update(label_smoothing=(0.0999).hex()),
     "no smoothing": lambda b, a: b["loss"].update(label_smoothing=(0.0).hex()),
     "negative smoothing": lambda b, a: b["loss"].update(label_smoothing=(-0.0).hex()),

@@ -81,7 +81,7 @@ def test_what_float32_cannot_factor_is_factored_in_float64(
 def test_hopeless_weights_are_told_by_how_much_without_bounds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("talweg.certificate._certify.HOPELESS", 1.0)
+    monkeypatch.setattr("talweg.certificate._polished.HOPELESS", 1.0)
     model, data = problem(widths=(3, 40, 1), n=12)
     certificate = talweg.certify(model, data, polish=True, attack=False)
     assert certificate.status == "PROVED", certificate.reason

@@ -6,8 +6,9 @@ from talweg_check._graph import GraphNetwork
 from talweg_check.kinds._kind import Curved, entries
 from talweg_check.kinds.embedding import Embedding
 
-FORMED = 2**16  # entries of values up to which maps are formed for several outputs
+FORMED = 2**21  # entries of all tangents up to which maps are formed for several outputs
 DIRECTIONS = 4  # trained numbers by entry of the value up to which they are the directions
+SEVERAL_DIRECTIONS = 1  # the same for several outputs
 Chosen = frozenset[int]
 
 
@@ -59,16 +60,18 @@ class Pairs:
         return [(one, two) for one, two in found if self.formed(one)] if self.joined(a, b) else []
 
     def formed(self, a: int) -> bool:
-        """Whether maps from a are made. It is the outputs that count, whatever the directions."""
+        """Whether maps from a are made. The outputs count as they are, whatever their frame."""
+        if self.net.outputs == 1:
+            return True
         sizes = {t: entries(self.net.kind(t).shape) for t in self.net.at}
-        most = self.net.outputs * sizes[a] * max(sizes.values())
-        return self.net.outputs == 1 or bool(most <= FORMED)
+        own = self.trained_numbers(a) if self.by_weight(a) else sizes[a]
+        return bool(self.net.outputs * own * max(sizes.values()) <= FORMED)
 
     def by_weight(self, a: int) -> bool:
         """Whether the directions of those maps are those of the trained numbers of a."""
-        places = self.positions(a)
-        most = DIRECTIONS * entries(self.net.kind(a).shape)
-        return self.net.outputs == 1 and places > 1 and self.trained_numbers(a) <= most
+        ratio = DIRECTIONS if self.net.outputs == 1 else SEVERAL_DIRECTIONS
+        most = ratio * entries(self.net.kind(a).shape)
+        return self.positions(a) > 1 and self.trained_numbers(a) <= most
 
     def positions(self, a: int) -> int:
         """Positions of a group."""

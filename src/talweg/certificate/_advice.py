@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
 from talweg.certificate._objective import SQUARED_SCALINGS
+from talweg.network import Linear, Network
 from talweg.theory import Verdict
 
 POLISH = (
@@ -45,6 +48,37 @@ BY_HYPOTHESIS: Mapping[str, str] = {
     "rate_positive": "standardise the inputs, and merge rows that are nearly equal",
     "pl_lower": "smooth the labels more, or pass weights nearer to a minimum",
 }
+
+
+def narrow_under_sums(network: Network, targets: Tensor) -> str | None:
+    """Whether zero squared loss makes the kernel singular: one-hot labels and few features.
+
+    Where every row of the targets has one sum s and the features (d of them, and 1) of the rows
+    span their space, zero loss makes the rows of the last weight sum to zero. The sum of the
+    outputs then no longer sees the layers below: of n rows its kernel has rank d + 1 at most.
+
+    Args:
+        network: Any network.
+        targets: ``(n, k)`` of distinct rows.
+
+    Returns:
+        What to do, or None where this is not so.
+    """
+    last = network.nodes[-1].operation
+    n, k = targets.shape
+    if k == 1 or not isinstance(last, Linear) or len(network.parameter_names()) <= 2:
+        return None
+    features = last.weight.shape[1]
+    sums = targets.sum(1)
+    if n <= features + 1 or bool((sums - sums[0]).abs().max() > 1e-12 * targets.abs().max()):
+        return None
+    return (
+        f"every row of the targets sums to {float(sums[0]):.6g}, as one-hot labels do, and the "
+        f"last layer reads {features} features of {n} rows: near zero loss the sum of the outputs "
+        "no longer sees the layers below, and the kernel is singular however long one trains. Use "
+        'loss="cross_entropy" with label_smoothing=0.1 (`--loss cross_entropy --label-smoothing '
+        "0.1`), which leaves that direction out, or widen the last layer beyond the rows"
+    )
 
 
 def advice(

@@ -12,31 +12,33 @@ import torch
 from torch import Tensor, nn
 
 from talweg._errors import InputError
-from talweg.certificate._advice import advice
+from talweg.certificate._advice import advice, narrow_under_sums
 from talweg.certificate._assembly import assembled
 from talweg.certificate._bounds import (
-    HOPELESS,
     MeasuredBounds,
     Stopwatch,
-    estimated_missing_factor,
-    is_large,
 )
 from talweg.certificate._certificate import AsGiven, Certificate
+from talweg.certificate._judgement import explained, judged
 from talweg.certificate._objective import LossName
-from talweg.certificate._polish import Polish
+from talweg.certificate._polished import (
+    estimated_reason,
+    hopeless_missing_factor,
+    polish_failed,
+    polished,
+    search_of,
+)
 from talweg.certificate._problem import Problem, checked_problem, require_tiles
 from talweg.certificate._request import Request
-from talweg.certificate._search import Outcome, evaluate_theorem
+from talweg.certificate._search import Outcome
 from talweg.cluster import connected
 from talweg.enclosure import require_sound_arithmetic
 from talweg.network import (
     FlatFunction,
     Network,
     lipschitz_attack_approx,
-    network_state,
     state_lipschitz,
 )
-from talweg.theory import TargetReached
 
 Progress = Callable[[str], None]
 
@@ -138,37 +140,38 @@ def _answer(
     problem: Problem, polish: bool, attack: bool, seed: int, say: Progress, watch: Stopwatch
 ) -> Certificate:
     """Bounds and theorem for the weights as given, then for polished ones."""
-    search = _search(problem) if polish else None
+    search = search_of(problem) if polish else None
     hopeless: tuple[float, float] | None = None
     if search is not None:
         say("looking at the weights as given")
-        hopeless = _hopeless_missing_factor(problem, search, watch)
+        hopeless = hopeless_missing_factor(problem, search, watch)
         if hopeless is not None:
             missing, beta = hopeless
-            given = AsGiven("UNDECIDED", _estimated_reason(problem, missing), missing)
-            found = _polished(problem, search, beta, say, watch)
+            given = AsGiven("UNDECIDED", estimated_reason(problem, missing), missing)
+            found = polished(problem, search, beta, say, watch)
             if found is not None:
                 return _proved_after_polish(problem, found, given, attack, seed, say, watch)
     say("bounds for the weights as given")
     bounds = problem.bounds(problem.network, watch)
-    outcome, reason = _judged(problem, bounds, watch)
+    outcome, reason = judged(problem, bounds, watch)
     proved = outcome.verdict.conclusion is not None and reason is None
     given = AsGiven(
         "PROVED" if proved else "UNDECIDED",
-        reason or _explained(outcome),
+        reason or explained(outcome),
         outcome.missing_factor,
     )
     if proved:
         return _proved(problem, problem.network, bounds, outcome, given, attack, seed, say, watch)
     if search is not None and hopeless is None:
-        found = _polished(problem, search, bounds.lipschitz.upper(0.0), say, watch)
+        found = polished(problem, search, bounds.lipschitz.upper(0.0), say, watch)
         if found is not None:
             return _proved_after_polish(problem, found, given, attack, seed, say, watch)
     return replace(
         _described(problem, bounds, outcome, given),
         status="UNDECIDED",
-        reason=given.reason + (_polish_failed(problem) if polish else ""),
-        advice=advice(
+        reason=given.reason + (polish_failed(problem) if polish else ""),
+        advice=_singular_by_sums(problem)
+        or advice(
             outcome.verdict,
             problem.objective.name,
             problem.target,
@@ -179,42 +182,12 @@ def _answer(
     )
 
 
-def _search(problem: Problem) -> Polish | None:
-    """The search for better weights; None where the loss is least nowhere."""
-    rows, goal = problem.objective.rows, problem.objective.polish_goal()
-    if goal is None:
+def _singular_by_sums(problem: Problem) -> str | None:
+    """The one cause that no training removes; of a squared loss on its way to zero."""
+    rows = problem.objective.rows
+    if problem.objective.kind != "squared" or problem.target is not None:
         return None
-    return Polish(problem.network, rows.inputs, goal, rows.multiplicity, problem.cluster)
-
-
-def _hopeless_missing_factor(
-    problem: Problem, search: Polish, watch: Stopwatch
-) -> tuple[float, float] | None:
-    """An estimate of the missing factor of the weights as given, where it is beyond all doubt.
-
-    With it comes the Lipschitz constant that it was made with.
-
-    None where the weights may meet the criterion, or where bounds are as cheap as this estimate.
-    """
-    begun = time.perf_counter()
-    # What a target asks for may be far less than what the whole way to the minimum does.
-    smallest = search.smallest_at_start() if problem.target is None else None
-    if smallest is None or not smallest > 0.0:
-        watch.add("polish", begun)
-        return None
-    factor, beta = estimated_missing_factor(
-        problem.network, problem.objective, problem.theorem.budget, smallest
-    )
-    watch.add("polish", begun)
-    return (factor, beta) if HOPELESS <= factor < math.inf else None
-
-
-def _estimated_reason(problem: Problem, missing: float) -> str:
-    return (
-        f"the criterion of {problem.theorem.id} misses by a factor of about {missing:.3g} or more, "
-        "an estimate in floating point; nothing was bounded so far from the criterion, "
-        "because the claim is about polished weights. Call certify with polish=False for bounds."
-    )
+    return narrow_under_sums(problem.network, rows.targets)
 
 
 def _proved_after_polish(
@@ -224,72 +197,6 @@ def _proved_after_polish(
     network, bounds, outcome, distance = found
     certificate = _proved(problem, network, bounds, outcome, given, attack, seed, say, watch)
     return replace(certificate, polished=True, polish_distance=distance)
-
-
-def _polish_failed(problem: Problem) -> str:
-    if problem.objective.polish_goal() is None:
-        return " Polishing was not tried: a cross-entropy without label smoothing has no minimiser."
-    if problem.target is None:
-        return " Polishing did not reach weights at which the criterion holds."
-    return (
-        " Polishing aims at zero loss and met no weights above the target at which the criterion "
-        "holds; leave `target` out to certify zero loss, or pass weights nearer to the target."
-    )
-
-
-def _judged(
-    problem: Problem, bounds: MeasuredBounds, watch: Stopwatch
-) -> tuple[Outcome, str | None]:
-    """The theorem's outcome, and a reason to discard it even if it holds."""
-    begun = time.perf_counter()
-    outcome = evaluate_theorem(bounds, problem.theorem)
-    reason = None
-    conclusion = outcome.verdict.conclusion
-    if isinstance(conclusion, TargetReached) and conclusion.steps_upper == 0.0:
-        reason = (
-            f"the loss at these weights is already at most the target {problem.target!r}: there is "
-            "nothing to prove. Choose a smaller target."
-        )
-    elif conclusion is not None:
-        path = bounds.lipschitz.nonideal_path(outcome.lipschitz[-1][0])
-        if path is not None:
-            reason = (
-                f"softplus at {path!r} is not its ideal function on the whole ball: an input can "
-                "pass the threshold beyond which PyTorch returns the input itself. Raise "
-                "`threshold`."
-            )
-    watch.add("lipschitz", begun)
-    return outcome, reason
-
-
-def _explained(outcome: Outcome) -> str:
-    verdict = outcome.verdict
-    if verdict.conclusion is not None:
-        return f"the criterion of {outcome.theorem} holds."
-    return verdict.reason
-
-
-def _polished(
-    problem: Problem, search: Polish, beta: float, say: Progress, watch: Stopwatch
-) -> tuple[Network, MeasuredBounds, Outcome, float] | None:
-    rows = problem.objective.rows
-
-    def lipschitz(network: Network) -> float:
-        state = network_state(network, rows.inputs, rows.multiplicity)
-        return state_lipschitz(state, rough=is_large(state)).upper(0.0)
-
-    begun = time.perf_counter()
-    say("polishing: Levenberg-Marquardt steps")
-    for proposal in search.steps(lipschitz=lipschitz, lipschitz_at_start=beta):
-        watch.add("polish", begun)
-        say(f"bounds after {proposal.steps} steps, |r| = {proposal.residual_norm:.3g}")
-        bounds = problem.bounds(proposal.network, watch)
-        outcome, reason = _judged(problem, bounds, watch)
-        if outcome.verdict.conclusion is not None and reason is None:
-            return proposal.network, bounds, outcome, proposal.distance
-        begun = time.perf_counter()
-    watch.add("polish", begun)
-    return None
 
 
 def _described(

@@ -29,8 +29,14 @@ from talweg.certificate._preconditioned_system import PreconditionedSystem
 from talweg.cluster import Cluster
 from talweg.network import FlatFunction, Network
 
-FIRST_DAMPING = 1e-2
-"""Of the kernel's mean eigenvalue, where the residual is still large."""
+FIRST_DAMPING = 1.0
+FIRST_DAMPING_LARGE = 1e-2
+"""Of the kernel's mean eigenvalue, where the residual is still large. A cautious first step ends
+nearer to the start, where the Lipschitz bound is tighter, and takes a step or two more; where each
+of them is expensive, less caution is enough."""
+
+EXPENSIVE_FROM = 3000
+"""Residual entries of a chain from which a step is."""
 
 LEAST_DAMPING = 1e-15
 MAX_REJECTIONS = 12
@@ -115,13 +121,15 @@ class Polish:
 
     def steps(
         self, *, lipschitz: Callable[[Network], float], lipschitz_at_start: float,
-        max_steps: int = 80,
+        estimated: bool = False, max_steps: int = 80,
     ) -> Iterator[Proposal]:  # fmt: skip
         """Weights along the path at which the criterion ``need < sigma_0^2 / (2 beta)`` looks met.
 
         Args:
             lipschitz: Lipschitz constant of the Jacobian at given weights (R -> 0).
             lipschitz_at_start: The same at the start.
+            estimated: Whether both are estimates from below, cheap beside a bound: then more room
+                is asked for, as long as steps still gain some.
             max_steps: Accepted steps at most.
 
         Yields:
@@ -144,14 +152,15 @@ class Polish:
             need = goal.need(residual)
             if _looks_met(system, need, 0.5 * beta):
                 here = function.network_at(w)
-                if not _looks_met(system, need, AMPLE * beta):
+                if estimated or not _looks_met(system, need, AMPLE * beta):
                     beta = lipschitz(here)
-                if _looks_met(system, need, beta):
+                if _looks_met(system, need, (AMPLE if estimated else 1.0) * beta):
                     system.release()
                     yield Proposal(here, float((w - start).norm()), norm, steps)
             mean = system.mean
             if damping is None:
-                damping = FIRST_DAMPING * mean
+                large = self._outputs.numel() >= EXPENSIVE_FROM and function.network.is_chain
+                damping = (FIRST_DAMPING_LARGE if large else FIRST_DAMPING) * mean
             rejected = False
             for _ in range(MAX_REJECTIONS):
                 step = system.step(residual, damping)
@@ -168,8 +177,10 @@ class Polish:
                         break
                 rejected = True
                 damping = max(10.0 * damping, LEAST_DAMPING * mean)
-            else:
-                return  # at the rounding floor, or stuck
+            else:  # at the rounding floor, or stuck
+                if estimated and _looks_met(system, need, beta):
+                    yield Proposal(function.network_at(w), float((w - start).norm()), norm, steps)
+                return
             # Where less damping has just failed, it is not tried again at once.
             shrink = 1.0 if rejected else min(0.1, (trial_norm / norm) ** 2)
             damping = max(damping * shrink, LEAST_DAMPING * mean)

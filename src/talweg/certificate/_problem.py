@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from talweg._errors import InputError
-from talweg.certificate._bounds import MeasuredBounds, Stopwatch, measured_bounds
+from talweg.certificate._bounds import Linearised, MeasuredBounds, Stopwatch, measured_bounds
 from talweg.certificate._certificate import AsGiven, Certificate
 from talweg.certificate._cross_entropy import CrossEntropyFamily
 from talweg.certificate._objective import Objective
@@ -56,8 +56,10 @@ class Problem:
     def outputs(self) -> int:
         return self.network.output_dim
 
-    def bounds(self, network: Network, watch: Stopwatch) -> MeasuredBounds:
-        bounds = measured_bounds(network, self.objective, watch, self.cluster)
+    def bounds(
+        self, network: Network, watch: Stopwatch, known: Linearised | None = None
+    ) -> MeasuredBounds:
+        bounds = measured_bounds(network, self.objective, watch, self.cluster, known)
         begun = time.perf_counter()
         bounds = bounds.sharpened(self.theorem.need(bounds))
         watch.add("lipschitz", begun)

@@ -23,11 +23,13 @@ from talweg.network.rules._norms import psd_norm_upper
 from talweg.network.rules._rule import rearranged
 from talweg.network.rules._shared import SharedRule
 
-FORM_ENTRIES = 1 << 16
-"""Outputs times entries of two values up to which forms are made for several outputs."""
+FORM_ENTRIES = 1 << 21
+"""Outputs times directions times entries of a value up to which forms are made for several
+outputs."""
 
 WEIGHT_RATIO = 4
-"""A layer with so many times more weights than entries of its value goes by its value."""
+"""A layer with so many times more weights than entries of its value goes by its value, for one
+output; for several it does where the weights are more at all."""
 
 Pair = tuple[int, int]
 
@@ -59,20 +61,28 @@ class Forms:
 def is_formed(state: GraphState, a: int) -> bool:
     """Whether the maps from layer a are made: one output, or few entries."""
     k = state.outputs.shape[1]
+    if k == 1:
+        return True
     sizes = [state.visits[t].value.mid[0].numel() for t in state.uses]
-    own = state.visits[a].value.mid[0].numel()
-    return k == 1 or k * own * max(sizes) <= FORM_ENTRIES
+    by_weight = goes_by_weight(state, a)
+    directions = _trained(state, a) if by_weight else state.visits[a].value.mid[0].numel()
+    return k * directions * max(sizes) <= FORM_ENTRIES
 
 
 def goes_by_weight(state: GraphState, a: int) -> bool:
     """Whether the directions from layer a are those of its weights instead of its value."""
-    rows = state.shared_rule(a).rows(state.visits[a])
-    positions = rows.shape[2]
-    operation = state.network.nodes[a].operation
-    if state.outputs.shape[1] > 1 or positions == 1 or not isinstance(operation, Parametric):
+    positions = state.shared_rule(a).rows(state.visits[a]).shape[2]
+    if positions == 1 or not isinstance(state.network.nodes[a].operation, Parametric):
         return False
-    trained = sum(slot.tensor.numel() for slot in operation.slots() if slot.trainable)
-    return trained <= WEIGHT_RATIO * state.visits[a].value.mid[0].numel()
+    ratio = WEIGHT_RATIO if state.outputs.shape[1] == 1 else 1
+    return _trained(state, a) <= ratio * state.visits[a].value.mid[0].numel()
+
+
+def _trained(state: GraphState, a: int) -> int:
+    operation = state.network.nodes[a].operation
+    if not isinstance(operation, Parametric):
+        raise RuntimeError("unreachable: only layers with weights are used")
+    return sum(slot.tensor.numel() for slot in operation.slots() if slot.trainable)
 
 
 def value_seed(state: GraphState, a: int) -> Ball:

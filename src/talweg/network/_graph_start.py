@@ -58,8 +58,18 @@ class GraphStart:
 
 
 def curved_nodes(state: GraphState) -> tuple[int, ...]:
-    """Positions of the nodes with a second derivative."""
-    return tuple(t for t, rule in enumerate(state.rules) if rule.curved)
+    """Positions of the nodes with a second derivative along what training moves.
+
+    A product of which one factor does not depend on the weights has none.
+    """
+    moving = [False] * len(state.rules)
+    for a in state.uses:
+        moving = [was or now for was, now in zip(moving, reached(state, a), strict=True)]
+    return tuple(
+        t
+        for t, rule in enumerate(state.rules)
+        if rule.curved and all(e > 0 and moving[e - 1] for e in state.network.nodes[t].inputs)
+    )
 
 
 def reached(state: GraphState, a: int) -> tuple[bool, ...]:
