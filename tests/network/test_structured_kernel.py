@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from talweg import _errors
 from talweg.network import _layer_plan, _tangent_kernel
 from talweg.network._recorded_calls import NotRecorded
-from talweg.network._recording import Recording
+from talweg.network._recording_checks import CheckedRecording
 from talweg.network._sample_jacobian import SampleFunction
 from talweg.network._structured_kernel import kernel_by_layers
 from talweg.network._tangent_kernel import tangent_kernel
@@ -201,7 +201,8 @@ def case_of(name: str) -> tuple[nn.Module, Tensor]:
 
 def by_layers(model: nn.Module, X: Tensor, X2: Tensor | None = None, **options: object) -> Tensor:
     options = {"reduction": "full", "memory_budget": 2**30} | options
-    return kernel_by_layers(SampleFunction(model, None, "tangent_kernel"), X, X2, **options)
+    recording = CheckedRecording(SampleFunction(model, None, "tangent_kernel"), X)
+    return kernel_by_layers(recording, X, X2, **options)
 
 
 @pytest.mark.parametrize("name", [*RECORDED, *OTHERS])
@@ -337,7 +338,7 @@ def test_random_modules_are_refused() -> None:
 def test_a_chain_beyond_its_budget_goes_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)).double()
     X = normal(9, 4)
-    monkeypatch.setattr(_tangent_kernel, "_kernel_of_stages", None)
+    monkeypatch.setattr(_tangent_kernel, "kernel_of_stages", None)
     assert_close(tangent_kernel(model, X, memory_budget=3000), reference_kernel(model, X))
 
 
@@ -357,12 +358,12 @@ def test_what_a_pass_keeps_of_a_sample_leaves_the_weights_out() -> None:
     model = Module(
         lambda m, x: m.out(x + m.inner(x)), inner=nn.Linear(64, 64), out=nn.Linear(64, 2)
     )
-    recording = Recording(SampleFunction(model.double(), None, "tangent_kernel"), normal(3, 64))
-    assert recording.bytes_kept <= 8 * 3 * 64
+    recording = CheckedRecording(SampleFunction(model.double(), None, "tangent_kernel"), normal(3, 64))
+    assert recording.geometry.bytes_kept <= 8 * 3 * 64
 
 
 def test_gradients_of_unlike_size_are_told_apart() -> None:
     model, X = case_of("residual")
-    recording = Recording(SampleFunction(model, None, "tangent_kernel"), X)
+    recording = CheckedRecording(SampleFunction(model, None, "tangent_kernel"), X)
     assert [layer.positions for layer in recording.layers] == [1, 1, 1]  # type: ignore[union-attr]
-    assert recording.last == 2
+    assert recording.geometry.last == 2

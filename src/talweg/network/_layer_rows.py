@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,6 +42,28 @@ class Axis:
             sizes = tensor.shape
             tensor = tensor.reshape(*sizes[:dim], samples, self.repeats, *sizes[dim + 1 :])
         return tensor.movedim(dim, leading)
+
+    def sample(self, tensor: Tensor, i: int) -> Tensor:
+        """Sample i, in the shape of a pass of this sample alone."""
+        return tensor.narrow(self.dim, i * self.repeats, self.repeats)
+
+    def spread(self, weights: Tensor, dims: int) -> Tensor:
+        """One number per sample, ``(n,)``, to be multiplied with an array of `dims` dimensions."""
+        if self.repeats != 1:
+            weights = weights.repeat_interleave(self.repeats)
+        return weights.view(-1, *([1] * (dims - self.dim - 1)))
+
+    def without(self, shape: torch.Size, samples: int) -> tuple[int, ...]:
+        """The shape with 0 in place of the samples.
+
+        Raises:
+            NotRecorded: the samples are not where they should be.
+        """
+        sizes = list(shape)
+        if len(sizes) <= self.dim or sizes[self.dim] != samples * self.repeats:
+            raise NotRecorded("shapes depend on the batch")
+        sizes[self.dim] = 0
+        return tuple(sizes)
 
 
 def axis_of(alone: torch.Size, joint: torch.Size, samples: int) -> Axis:
@@ -85,16 +108,23 @@ def patches(inputs: Tensor, window: Window) -> Tensor:
     return view.reshape(n, groups, rows, math.prod(view.shape[2 + dims :]))
 
 
+def _described(call: Call) -> tuple[str, Any, str | None, str | None]:
+    # Not the call itself, which holds a graph.
+    return call.kind, call.options, call.weight, call.bias
+
+
 class Matrix:
     """Geometry of a matrix layer: how its inputs and cotangents become H and G.
 
     Attributes:
+        kind, options, weight, bias: As in the `Call`.
         groups, outputs, inputs, positions: Numbers of groups, of rows and columns of a group's
             weight, and of positions of one sample.
     """
 
     def __init__(self, call: Call, source: Axis, target: Axis, samples: int) -> None:
-        self.call, self._source, self._target = call, source, target
+        self.kind, self.options, self.weight, self.bias = _described(call)
+        self._source, self._target = source, target
         self.groups = call.options.groups if call.kind == "conv" else 1
         total = math.prod(call.shape) // samples
         if call.kind == "conv":
@@ -117,15 +147,15 @@ class Matrix:
         return self._features(self._source.first(inputs, samples))
 
     def _features(self, inputs: Tensor) -> Tensor:
-        if self.call.kind == "conv":
-            return patches(inputs, self.call.options)
-        if self.call.kind == "embedding":
+        if self.kind == "conv":
+            return patches(inputs, self.options)
+        if self.kind == "embedding":
             return inputs.reshape(len(inputs), -1)
         return inputs.reshape(len(inputs), 1, self.positions, self.inputs).transpose(2, 3)
 
     def cotangents(self, gradient: Tensor, samples: int) -> Tensor:
         """G, ``(k, n, groups, o, positions)``, from gradients ``(k, *shape)``."""
-        if self.call.kind == "conv":
+        if self.kind == "conv":
             return gradient.reshape(
                 len(gradient), samples, self.groups, self.outputs, self.positions
             )
@@ -143,7 +173,7 @@ class Matrix:
             out: ``(k, n, ...)`` with the entries of the weight last.
         """
         n = out.shape[1]
-        if self.call.kind == "embedding":
+        if self.kind == "embedding":
             return self._write_token_rows(inputs, gradients, out)
         first = self._source.first(inputs, n)
         cotangents = [self.cotangents(g, n) for g in gradients]
@@ -175,7 +205,7 @@ class Matrix:
     def _write_token_rows(self, inputs: Tensor, gradients: list[Tensor], out: Tensor) -> None:
         n = out.shape[1]
         tokens = self.features(inputs, n)
-        vocabulary, padding = self.call.options
+        vocabulary, padding = self.options
         rows = out.new_zeros(*out.shape[:2], vocabulary, self.outputs)
         G = torch.cat([self.cotangents(g, n)[:, :, 0].transpose(2, 3) for g in gradients])
         index = tokens[None, :, :, None].expand(G.shape)
@@ -186,7 +216,7 @@ class Matrix:
 
     def weight_gradient(self, inputs: Tensor, gradient: Tensor, samples: int) -> Tensor | None:
         """Sum of the weight's rows of one output, where it is cheaper than the rows; flat."""
-        if self.positions > 1 or self.groups > 1 or self.call.kind == "embedding":
+        if self.positions > 1 or self.groups > 1 or self.kind == "embedding":
             return None
         H = self.features(inputs, samples).flatten(1)  # (n, c)
         G = self.cotangents(gradient[None], samples).flatten(0, 1).flatten(1)  # (n, o)
@@ -201,7 +231,8 @@ class Scale:
     """Geometry of ``z = w * h + b``."""
 
     def __init__(self, call: Call, source: Axis, target: Axis, samples: int) -> None:
-        self.call, self._source, self._target = call, source, target
+        self.kind, self.options, self.weight, self.bias = _described(call)
+        self._source, self._target = source, target
         placed = list(call.options)
         if len(placed) == len(call.shape) and placed[0] == 1 and target.dim == 0:
             placed = placed[1:]  # a batch dimension of its own

@@ -77,6 +77,8 @@ class Window:
 class Recorder(TorchFunctionMode):
     """Context in which calls with trainable parameters are kept, in order.
 
+    `functions` are all torch functions called, with or without parameters.
+
     Args:
         parameters: The trainable tensors by name, as the forward pass will meet them.
     """
@@ -85,6 +87,7 @@ class Recorder(TorchFunctionMode):
         super().__init__()
         self._names = {id(t): name for name, t in parameters.items()}
         self.calls: list[Call] = []
+        self.functions: list[Callable[..., Any]] = []
         self.refused: str | None = None
 
     def __torch_function__(
@@ -96,6 +99,7 @@ class Recorder(TorchFunctionMode):
     ) -> Any:
         """Run a torch function; keep it if a trainable parameter is among its arguments."""
         kwargs = kwargs or {}
+        self.functions.append(func)
         named = [self._names[id(t)] for t in _tensors((args, kwargs)) if id(t) in self._names]
         reader = _READERS.get(func) if named else None
         if reader is not None:
