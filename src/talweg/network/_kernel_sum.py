@@ -59,7 +59,10 @@ def panels_of(n: int, k: int, *, symmetric: bool, wanted: int) -> list[Panel]:
 
 def _wanted_rows(rows: int, like: Tensor, long: bool) -> int:
     wanted = PANEL_ROWS if like.device.type == "cpu" else 16 * PANEL_ROWS
-    return max(1, wanted // 4, min(wanted, rows // 8)) if long else wanted
+    if long:
+        return max(1, wanted // 4, min(wanted, rows // 8))
+    # A small block in two panels: it skips a quarter of the products.
+    return max(1, wanted // 4, min(wanted, rows // 2))
 
 
 class FullSum:

@@ -110,7 +110,7 @@ class Geometry:
         Raises:
             NotRecorded: They are others.
         """
-        if one.last != self.last or [call.signature() for call in one.calls] != self.signatures:
+        if one.last != self.last or [call.signature for call in one.calls] != self.signatures:
             raise NotRecorded("the calls depend on the data")
         n, k = one.values.shape
         if k != self.outputs:
