@@ -262,8 +262,8 @@ def main() -> int:
             + " | ".join("-" if t != t else f"{t:.4f}" for t in row)
             + f" | {' | '.join(ratios)} |"
         )
-    print("\n| network | n | k | dtype | tangent_kernel s | prepared s | neural-tangents s ", end="")
-    print("| nngeometry s | per-sample Jacobians s | tutorial s ", end="")
+    print("\n| network | n | k | dtype | tangent_kernel s | prepared s ", end="")
+    print("| neural-tangents s | nngeometry s | per-sample Jacobians s | tutorial s ", end="")
     print("| best peer / tangent_kernel | CPU s | best peer / prepared | CPU s |")
     print("|" + "---|" * 14)
     print("\n".join(summary))

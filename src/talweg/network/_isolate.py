@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 import random
 import sys
 from collections.abc import Iterator
@@ -66,7 +67,7 @@ def left_as_found(model: nn.Module) -> Iterator[RandomUse]:
         for module, attributes in before:
             values = vars(module)
             same = values.keys() == attributes.keys()
-            if not same or any(values[name] is not attributes[name] for name in attributes):
+            if not (same and all(map(operator.is_, values.values(), attributes.values()))):
                 values.clear()
                 values.update(attributes)
 

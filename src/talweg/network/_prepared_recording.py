@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from talweg.network._recorded_calls import NotRecorded
@@ -73,6 +72,5 @@ class PreparedRecording(Recording):
 def _setting(function: SampleFunction, X: Tensor) -> Setting:
     """What is compared before a pass: two of these are equal, or the module is checked anew."""
     shapes = {name: p.shape for name, p in function.parameters.items()}
-    modes = [module.training for module in function.model.modules()]
     devices = {X.device, *(p.device for p in function.parameters.values())}
-    return shapes, modes, devices, function.dtype, X.dtype, X.shape[1:]
+    return shapes, function.modes, devices, function.dtype, X.dtype, X.shape[1:]

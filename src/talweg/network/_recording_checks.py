@@ -136,7 +136,8 @@ class CheckedRecording(Recording):
             for name, role in ((call.weight, "weight"), (call.bias, "bias")):
                 if name is not None and cotangents[number] is not None:
                     uses[name].append(Use(name, number, role))
-        widest = max((leaf.shape[-1] for leaf in self.leaves.values() if leaf.dim() == 2), default=0)
+        matrices = [leaf for leaf in self.leaves.values() if leaf.dim() == 2]
+        widest = max((leaf.shape[1] for leaf in matrices), default=0)
         drawn = torch.randn(widest, generator=generator, dtype=torch.float64).to(joint.values)
         for name, leaf in self.leaves.items():
             autograd = stored[name]

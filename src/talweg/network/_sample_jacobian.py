@@ -14,7 +14,7 @@ Everything here is floating point: no number of this file is a bound.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -36,18 +36,17 @@ _RUNNING_NORMS = (nn.modules.instancenorm._InstanceNorm,)
 _DROPOUTS = (nn.modules.dropout._DropoutNd,)
 
 
-def check_samples_independent(model: nn.Module, call: str) -> None:
+def check_samples_independent(modules: Iterable[tuple[str, nn.Module]], call: str) -> None:
     """Refuse modules that mix samples, update buffers or draw random numbers when called.
 
     Args:
-        model: The module, in the mode it is in.
+        modules: All modules by path, in the mode they are in.
         call: Name of the public function, for the message.
 
     Raises:
         InputError: with the path of the offending module.
     """
-    for path, module in model.named_modules():
-        name = f"{type(module).__name__} at {path or 'the top'!s}"
+    for path, module in modules:
         if isinstance(module, _BATCH_NORMS) and (module.training or module.running_mean is None):
             reason = (
                 "normalises with the statistics of the batch, so that a sample has no own output"
@@ -58,6 +57,7 @@ def check_samples_independent(model: nn.Module, call: str) -> None:
             reason = "draws random numbers"
         else:
             continue
+        name = f"{type(module).__name__} at {path or 'the top'!s}"
         raise InputError(
             f"model of {call}: the outputs must be a fixed function of one sample; {name} "
             f"{reason}; "
@@ -72,11 +72,14 @@ class SampleFunction:
         parameters: Trainable tensors by name (shared tensors once), detached, in `dtype`.
         constants: Frozen parameters and buffers by name, detached copies in `dtype`.
         dtype: The dtype computed in.
+        modes: ``training`` of all modules.
     """
 
     def __init__(self, model: nn.Module, dtype: torch.dtype | None, call: str) -> None:
-        check_samples_independent(model, call)
-        named = dict(model.named_parameters())
+        modules = list(model.named_modules())
+        check_samples_independent(modules, call)
+        self.modes = [module.training for _, module in modules]
+        named: dict[str, Tensor] = dict(model.named_parameters())
         trainable = {name: p for name, p in named.items() if p.requires_grad}
         if not trainable:
             raise InputError(
@@ -99,7 +102,7 @@ class SampleFunction:
         # Every entry of a module that holds one of these tensors, a shared one more than once.
         self._places = [
             (table, key, names[id(tensor)])
-            for module in model.modules()
+            for _, module in modules
             for table in (module._parameters, module._buffers)
             for key, tensor in table.items()
             if tensor is not None

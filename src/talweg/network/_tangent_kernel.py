@@ -3,8 +3,8 @@
 A plain chain of linear and elementwise layers goes through its stages (`_chain_kernel`). Any other
 module is recorded, and its layers take the cheapest exact route each (`_structured_kernel`); what
 cannot be recorded goes through per-sample Jacobians in chunks (`_sample_jacobian`).
-`tangent_kernel` records and checks a module at every call, `TangentKernel` (`_prepared_kernel`) when
-it is made.
+`tangent_kernel` records and checks a module at every call, `TangentKernel` (`_prepared_kernel`)
+when it is made.
 
 Everything here is floating point: no number of this file is a bound.
 """
@@ -109,8 +109,12 @@ def kernel_of(
 
     Args:
         call: Name of the public function, for messages.
-        model, X, X2, reduction, dtype, memory_budget: As in `tangent_kernel`, reduction and dtype
-            already checked.
+        model: As in `tangent_kernel`.
+        X: As in `tangent_kernel`.
+        X2: As in `tangent_kernel`.
+        reduction: As in `tangent_kernel`, already checked.
+        dtype: As in `tangent_kernel`, already checked.
+        memory_budget: As in `tangent_kernel`, already checked.
         prepared: What is known of the module; None to record and check it now.
 
     Returns:
@@ -159,7 +163,9 @@ def prepared_on(
 
     Args:
         call: Name of the public function, for messages.
-        model, X, dtype: As in `tangent_kernel`.
+        model: As in `tangent_kernel`.
+        X: Samples to check on.
+        dtype: As in `tangent_kernel`, already checked.
 
     Raises:
         InputError: as `tangent_kernel`.
@@ -225,8 +231,8 @@ def tangent_kernel_of(
     if stages is None:
         raise UnsupportedModelError(
             "network of tangent_kernel_of: a chain without shared parameters is required; this "
-            "graph branches or uses a parameter twice; call tangent_kernel(model, X), which takes any "
-            "module"
+            "graph branches or uses a parameter twice; call tangent_kernel(model, X), which takes "
+            "any module"
         )
     return kernel_of_stages(stages, X, X2, reduction, dtype, "tangent_kernel_of")
 
