@@ -202,7 +202,8 @@ def padding_of(item: Item, recording: Recording) -> int | None:
 def _gram(item: Item, H: Tensor, H2: Tensor) -> Tensor:
     if not item.weight:
         return H.new_ones(len(H), len(H2))
-    gram = H.flatten(1) @ H2.flatten(1).T
+    left = H.flatten(1)
+    gram = left @ (left if H2 is H else H2.flatten(1)).T
     return gram.add_(1.0) if item.bias else gram
 
 

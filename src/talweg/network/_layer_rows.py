@@ -228,15 +228,19 @@ class Matrix:
         )
 
     def _write_grouped_rows(self, inputs: Tensor, gradient: Tensor, out: Tensor) -> None:
-        """`write_weight_rows` of one output, ``(n, o * c)``, as one grouped weight gradient."""
+        """`write_weight_rows` of one output, ``(n, o * c)``, as grouped weight gradients."""
         window, (n, c, *space) = self.options, inputs.shape
-        rows: Tensor = _WEIGHT_GRADIENT[len(space)](  # type: ignore[no-untyped-call]
-            inputs.reshape(1, n * c, *space),
-            (n * self.outputs, c, *window.size),
-            gradient.reshape(1, n * self.outputs, *gradient.shape[3:]),
-            window.stride, window.before, window.dilation, n,
-        )  # fmt: skip
-        out.copy_(rows.view(n, -1))
+        # As many samples at a time as have their rows in the cache.
+        step = max(1, PATCH_BYTES // (out.shape[1] * out.element_size()))
+        for start in range(0, n, step):
+            here, there = inputs[start : start + step], gradient[0, start : start + step]
+            rows: Tensor = _WEIGHT_GRADIENT[len(space)](  # type: ignore[no-untyped-call]
+                here.reshape(1, len(here) * c, *space),
+                (len(here) * self.outputs, c, *window.size),
+                there.reshape(1, len(here) * self.outputs, *there.shape[2:]),
+                window.stride, window.before, window.dilation, len(here),
+            )  # fmt: skip
+            out[start : start + step] = rows.view(len(here), -1)
 
     def _write_token_rows(self, inputs: Tensor, gradients: list[Tensor], out: Tensor) -> None:
         n = out.shape[1]

@@ -25,7 +25,7 @@ from talweg.network._sample_jacobian import SampleFunction
 
 # Bytes of the gradients of one backward pass, and of those of the outputs held together: measured
 # on 2 cores with 1 MiB of second and 32 MiB of third cache.
-PASS_BYTES = 2**23
+PASS_BYTES = 2**22
 GROUP_BYTES = 2**26
 
 # Rows (samples times outputs) of a backward pass: fewer samples take several outputs at once.

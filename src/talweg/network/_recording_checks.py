@@ -6,7 +6,8 @@ samples do not meet. So a few samples are passed through together and alone:
 * values: recorded inputs and outputs together equal those alone;
 * gradients: with weights r_i on the samples, the cotangents of recorded calls and of the inputs
   are r_i times those with weights one;
-* completeness: the gradients of all parameters are those that the recorded calls give.
+* completeness: the gradients of all parameters are those that the recorded calls give (those of
+  the weights of linear layers, times a random vector).
 
 What fails any of it, or does something that a recording cannot see, is `NotRecorded`.
 Everything here is floating point: no number of this file is a bound.
@@ -22,13 +23,9 @@ from torch import Tensor
 
 from talweg.network._layer_plan import Layer, Use
 from talweg.network._layer_rows import Axis, Matrix, Scale, axis_of
-from talweg.network._recorded_calls import Call, NotRecorded
+from talweg.network._recorded_calls import NotRecorded
 from talweg.network._recording import Geometry, Pass, Recording, recorded_pass
 from talweg.network._sample_jacobian import SampleFunction
-
-# Bytes of the outputs of all calls up to which the samples are checked in one pass with all others,
-# which then serves for the kernel: where a pass costs more to start than to run.
-WHOLE_BYTES = 2**18
 
 
 class CheckedRecording(Recording):
@@ -52,9 +49,7 @@ class CheckedRecording(Recording):
         self._alone = [first]
         self._alone += [recorded_pass(function, leaves, X[i:].clone()) for i in self._probes[1:]]
         numbers = sum(math.prod(call.shape) for call in first.calls)
-        small = n * numbers * first.values.element_size() <= WHOLE_BYTES
-        rows = list(range(n)) if small and all(map(_is_flat, first.calls)) else self._probes
-        joint_inputs = X[rows].clone()
+        joint_inputs = X[self._probes].clone()
         if joint_inputs.is_floating_point():
             joint_inputs.requires_grad_()
         joint = recorded_pass(function, leaves, joint_inputs.clone())
@@ -63,11 +58,11 @@ class CheckedRecording(Recording):
         for one in self._alone:
             geometry.require_same(one)
         geometry.require_same(joint)
-        self._check_values(joint, [rows.index(i) for i in self._probes])
+        self._check_values(joint, list(range(len(self._probes))))
         self._check_gradients(joint, joint_inputs)
         self.functions = joint.functions
-        # Of all samples: no need to pass them again.
-        self._whole = joint if len(rows) == n else None
+        # Of all samples there are: no need to pass them again.
+        self._whole = joint if len(self._probes) == n else None
 
     def forward(self, X: Tensor, samples: slice) -> Pass:
         """As `Recording.forward`; the probes among the samples are compared as well."""
@@ -198,13 +193,6 @@ def _pass_and_bytes(
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         one = recorded_pass(function, leaves, data)
     return one, kept
-
-
-def _is_flat(call: Call) -> bool:
-    """Whether a call's gradients are summed over samples without their rows."""
-    return call.kind == "scale" or (
-        call.kind == "linear" and math.prod(call.shape) == call.shape[-1]
-    )
 
 
 def _geometry(
