@@ -61,8 +61,8 @@ def _wanted_rows(rows: int, like: Tensor, long: bool) -> int:
     wanted = PANEL_ROWS if like.device.type == "cpu" else 16 * PANEL_ROWS
     if long:
         return max(1, wanted // 4, min(wanted, rows // 8))
-    # A small block in two panels: it skips a quarter of the products.
-    return max(1, wanted // 4, min(wanted, rows // 2))
+    # A small block in two panels: it skips a quarter of the products. A smaller one in one panel.
+    return max(1, min(wanted, rows // 2)) if 2 * rows >= wanted else wanted
 
 
 class FullSum:
