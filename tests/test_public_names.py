@@ -23,6 +23,7 @@ PUBLIC = {
     "ReadingError",
     "SpecError",
     "TalwegError",
+    "TangentKernel",
     "UnsoundArithmeticError",
     "UnsupportedModelError",
     "__version__",

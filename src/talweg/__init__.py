@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from talweg.certificate import Certificate, certify
     from talweg.falsification import Falsification, falsify
     from talweg.monitor import Finding, Monitor, diagnose
-    from talweg.network import tangent_kernel
+    from talweg.network import TangentKernel, tangent_kernel
 
 __version__ = "0.1.0"
 
@@ -51,6 +51,7 @@ __all__ = [
     "ReadingError",
     "SpecError",
     "TalwegError",
+    "TangentKernel",
     "UnsoundArithmeticError",
     "UnsupportedModelError",
     "__version__",
@@ -73,6 +74,7 @@ _LAZY: dict[str, str | None] = {
     "Finding": "talweg.monitor",
     "Measurement": "talweg._measurement",
     "Monitor": "talweg.monitor",
+    "TangentKernel": "talweg.network",
     "certify": "talweg.certificate",
     "diagnose": "talweg.monitor",
     "falsify": "talweg.falsification",

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from talweg import _errors
 from talweg.network import _layer_plan, _tangent_kernel
+from talweg.network._layer_rows import Matrix
 from talweg.network._recorded_calls import NotRecorded
-from talweg.network._recording import Recording
+from talweg.network._recording_checks import CheckedRecording
 from talweg.network._sample_jacobian import SampleFunction
 from talweg.network._structured_kernel import kernel_by_layers
 from talweg.network._tangent_kernel import tangent_kernel
@@ -201,7 +202,8 @@ def case_of(name: str) -> tuple[nn.Module, Tensor]:
 
 def by_layers(model: nn.Module, X: Tensor, X2: Tensor | None = None, **options: object) -> Tensor:
     options = {"reduction": "full", "memory_budget": 2**30} | options
-    return kernel_by_layers(SampleFunction(model, None, "tangent_kernel"), X, X2, **options)
+    recording = CheckedRecording(SampleFunction(model, None, "tangent_kernel"), X)
+    return kernel_by_layers(recording, X, X2, **options)
 
 
 @pytest.mark.parametrize("name", [*RECORDED, *OTHERS])
@@ -274,6 +276,39 @@ def test_float32(name: str) -> None:
     assert_close(tangent_kernel(model, X, dtype=torch.float32), expected)
 
 
+@pytest.mark.parametrize(
+    ("layers", "shape"),
+    [
+        ([nn.Conv2d(8, 16, 3, stride=2, padding=1, bias=False)], (8, 16, 16)),
+        ([nn.Conv2d(16, 8, (3, 5), padding=(1, 2), dilation=(2, 1))], (16, 9, 10)),
+        ([nn.Conv2d(8, 8, 3), nn.Tanh(), nn.Conv2d(8, 16, 3, stride=(2, 1))], (8, 14, 14)),
+        ([nn.Conv1d(8, 16, 9, stride=3, padding=4)], (8, 150)),
+        ([nn.Conv3d(8, 8, 3, padding=1)], (8, 4, 8, 8)),
+    ],
+)
+def test_few_channels_and_one_output_in_float32(
+    layers: list[nn.Module], shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows as the weight gradient of a grouped convolution, and through patches."""
+    torch.manual_seed(3)
+    width = nn.Sequential(*layers)(torch.zeros(1, *shape)).numel()
+    model, X = nn.Sequential(*layers, nn.Tanh(), *head(width, 1)), normal(7, *shape).float()
+    grouped: list[int] = []
+    write = Matrix._write_grouped_rows
+
+    def counted(layer: Matrix, *arguments: Tensor) -> None:
+        grouped.append(1)
+        write(layer, *arguments)
+
+    monkeypatch.setattr(Matrix, "_write_grouped_rows", counted)
+    expected = reference_kernel(model, X)
+    assert_close(by_layers(model, X), expected)
+    assert_close(by_layers(model, X, X[:2]), expected[:, :, :2])
+    assert grouped
+    monkeypatch.setattr(Matrix, "_is_faster_grouped", lambda _layer, _inputs: False)
+    assert_close(by_layers(model, X), expected)
+
+
 def test_one_sample() -> None:
     for name in ("convolutions", "attention on tokens", "several positions out"):
         model, X = case_of(name)
@@ -337,7 +372,7 @@ def test_random_modules_are_refused() -> None:
 def test_a_chain_beyond_its_budget_goes_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)).double()
     X = normal(9, 4)
-    monkeypatch.setattr(_tangent_kernel, "_kernel_of_stages", None)
+    monkeypatch.setattr(_tangent_kernel, "kernel_of_stages", None)
     assert_close(tangent_kernel(model, X, memory_budget=3000), reference_kernel(model, X))
 
 
@@ -357,12 +392,14 @@ def test_what_a_pass_keeps_of_a_sample_leaves_the_weights_out() -> None:
     model = Module(
         lambda m, x: m.out(x + m.inner(x)), inner=nn.Linear(64, 64), out=nn.Linear(64, 2)
     )
-    recording = Recording(SampleFunction(model.double(), None, "tangent_kernel"), normal(3, 64))
-    assert recording.bytes_kept <= 8 * 3 * 64
+    recording = CheckedRecording(
+        SampleFunction(model.double(), None, "tangent_kernel"), normal(3, 64)
+    )
+    assert recording.geometry.bytes_kept <= 8 * 3 * 64
 
 
 def test_gradients_of_unlike_size_are_told_apart() -> None:
     model, X = case_of("residual")
-    recording = Recording(SampleFunction(model, None, "tangent_kernel"), X)
+    recording = CheckedRecording(SampleFunction(model, None, "tangent_kernel"), X)
     assert [layer.positions for layer in recording.layers] == [1, 1, 1]  # type: ignore[union-attr]
-    assert recording.last == 2
+    assert recording.geometry.last == 2

@@ -63,6 +63,7 @@ from talweg.network._linearization import (
 )
 from talweg.network._lipschitz import JacobianLipschitz, jacobian_lipschitz_upper
 from talweg.network._merge import ConflictingRows, MergedRows, merge_duplicates
+from talweg.network._prepared_kernel import TangentKernel
 from talweg.network._read import read
 from talweg.network._shapes import value_shapes
 from talweg.network._state import (
@@ -115,6 +116,7 @@ __all__ = [
     "Softmax",
     "Standardize",
     "Sum",
+    "TangentKernel",
     "TangentKernelOperator",
     "build_module",
     "check_data",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 import random
 import sys
 from collections.abc import Iterator
@@ -39,13 +40,16 @@ def random_state_kept() -> Iterator[RandomUse]:
         torch_after = _torch_states()
         same_torch = all(map(torch.equal, torch_before, torch_after))
         same_numpy = not numpy or _same_state(numpy.get_state(legacy=False), numpy_before)
-        use.drew = not (same_torch and same_numpy and random.getstate() == python_before)
-        random.setstate(python_before)
-        if numpy:
+        same_python = random.getstate() == python_before
+        use.drew = not (same_torch and same_numpy and same_python)
+        if not same_python:
+            random.setstate(python_before)
+        if not same_numpy:
             numpy.set_state(numpy_before)
-        torch.set_rng_state(torch_before[0])
-        for device, state in enumerate(torch_before[1:]):
-            torch.cuda.set_rng_state(state, device)
+        if not same_torch:
+            torch.set_rng_state(torch_before[0])
+            for device, state in enumerate(torch_before[1:]):
+                torch.cuda.set_rng_state(state, device)
 
 
 @contextmanager
@@ -63,7 +67,7 @@ def left_as_found(model: nn.Module) -> Iterator[RandomUse]:
         for module, attributes in before:
             values = vars(module)
             same = values.keys() == attributes.keys()
-            if not same or any(values[name] is not attributes[name] for name in attributes):
+            if not (same and all(map(operator.is_, values.values(), attributes.values()))):
                 values.clear()
                 values.update(attributes)
 

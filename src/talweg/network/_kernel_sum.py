@@ -59,7 +59,10 @@ def panels_of(n: int, k: int, *, symmetric: bool, wanted: int) -> list[Panel]:
 
 def _wanted_rows(rows: int, like: Tensor, long: bool) -> int:
     wanted = PANEL_ROWS if like.device.type == "cpu" else 16 * PANEL_ROWS
-    return max(1, wanted // 4, min(wanted, rows // 8)) if long else wanted
+    if long:
+        return max(1, wanted // 4, min(wanted, rows // 8))
+    # A small block in two panels: it skips a quarter of the products. A smaller one in one panel.
+    return max(1, min(wanted, rows // 2)) if 2 * rows >= wanted else wanted
 
 
 class FullSum:
@@ -90,7 +93,7 @@ class FullSum:
         self._panels = panels_of(self.n, self.k, symmetric=self.symmetric, wanted=wanted)
         self._like = like
         self._kernel: Tensor | None = None
-        self._scratch = like.new_empty(0)
+        self._tiles: list[tuple[Tensor, Tensor, Tensor]] = []
         self._diagonals: list[tuple[int, int, Tensor]] = []  # first row, first column, (k, n, m)
 
     def _created(self) -> Tensor:
@@ -119,22 +122,32 @@ class FullSum:
         created = self._kernel is None
         if self._kernel is None:
             self._kernel = G.new_empty(self.k, self.n, self.k2, self.m)
-        kernel, flat = self._kernel, self._kernel.view(self.k * self.n, self.k2 * self.m)
-        if not created and not self._scratch.numel():
-            # One array for the products of all panels: fresh memory costs as much as a product.
-            most = max(p.rows.stop - p.rows.start for p in self._panels)
-            self._scratch = G.new_empty(most * self.k2 * self.m)
-        for panel in self._panels:
+        if not created and not self._tiles:
+            self._tiles = self._tiles_of(self._kernel)
+        flat = self._kernel.view(self.k * self.n, self.k2 * self.m)
+        for t, panel in enumerate(self._panels):
             factor = gram[panel.samples, None, panel.first_sample :]
-            here = kernel[panel.outputs, panel.samples, panel.first_output :, panel.first_sample :]
             first = panel.first_output * self.m + panel.first_sample
             block, other = rows[panel.rows], columns[first:].T
             if created:
                 torch.mm(block, other, out=flat[panel.rows, first:])
-                here.mul_(factor)
+                _panel_of(self._kernel, panel).mul_(factor)
             else:
-                product = self._scratch[: here.numel()].view(len(block), -1)
-                here.addcmul_(torch.mm(block, other, out=product).view(here.shape), factor)
+                here, product, shaped = self._tiles[t]
+                torch.mm(block, other, out=product)
+                here.addcmul_(shaped, factor)
+
+    def _tiles_of(self, kernel: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Per panel its part of the kernel, and scratch for a product, flat and in its shape."""
+        # One array for the products of all panels: fresh memory costs as much as a product.
+        most = max(p.rows.stop - p.rows.start for p in self._panels)
+        scratch = kernel.new_empty(most * self.k2 * self.m)
+        tiles = []
+        for panel in self._panels:
+            here = _panel_of(kernel, panel)
+            product = scratch[: here.numel()].view(panel.rows.stop - panel.rows.start, -1)
+            tiles.append((here, product, product.view(here.shape)))
+        return tiles
 
     def add_diagonal(self, blocks: Tensor) -> None:
         """``blocks[o, i, j]`` where ``q = o``: a layer that couples an output with itself only."""
@@ -184,6 +197,10 @@ class FullSum:
         if self.symmetric:
             mirror_(kernel.view(self.k * self.n, self.k * self.n), self._panels)
         return kernel
+
+
+def _panel_of(kernel: Tensor, panel: Panel) -> Tensor:
+    return kernel[panel.outputs, panel.samples, panel.first_output :, panel.first_sample :]
 
 
 class Products:

@@ -42,14 +42,16 @@ class Block:
     def _fill(self, X: Tensor, samples: slice) -> None:
         """Add some of the block's samples: few enough for what belongs to them to stay in cache."""
         recording = self._recording
-        whole = recording.forward(X[samples].clone())
-        recording.check_block(whole, X, samples)
+        whole = recording.forward(X, samples)
         self.like = whole.values.detach()
         here = slice(samples.start - self.samples.start, samples.stop - self.samples.start)
         with torch.no_grad():
             for item in self._items:
                 if item.route != "rows":
                     H = recording.features(whole, item.call)
+                    if len(H) == self.n:  # all at once: no need of a copy
+                        self.features[item.call] = H
+                        continue
                     if item.call not in self.features:
                         self.features[item.call] = H.new_empty(self.n, *H.shape[1:])
                     self.features[item.call][here] = H
@@ -96,7 +98,9 @@ class Block:
         for gradient in gradients[item.call]:
             G = layer.cotangents(gradient, len(whole.values))[:, :, 0]  # (k, n, o, P)
             outputs, o = slice(o, o + len(G)), o + len(G)
-            if item.route == "gram":
+            if item.route == "gram" and G.shape[:2] == (self.k, self.n):
+                self.parts[t] = G[..., 0]
+            elif item.route == "gram":
                 self._part(t, (self.k, self.n, layer.outputs))[outputs, place[1]] = G[..., 0]
             elif self._trace:
                 part = self._part(t, (self.n, layer.positions, self.k, layer.outputs))
@@ -189,16 +193,17 @@ def product(
 
 def padding_of(item: Item, recording: Recording) -> int | None:
     """The row of an embedding that gets no gradient."""
-    if item.route != "positions" or recording.layers[item.call].call.kind != "embedding":
+    if item.route != "positions" or recording.layers[item.call].kind != "embedding":
         return None
-    padding: int | None = recording.layers[item.call].call.options[1]
+    padding: int | None = recording.layers[item.call].options[1]
     return padding
 
 
 def _gram(item: Item, H: Tensor, H2: Tensor) -> Tensor:
     if not item.weight:
         return H.new_ones(len(H), len(H2))
-    gram = H.flatten(1) @ H2.flatten(1).T
+    left = H.flatten(1)
+    gram = left @ (left if H2 is H else H2.flatten(1)).T
     return gram.add_(1.0) if item.bias else gram
 
 

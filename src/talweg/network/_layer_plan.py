@@ -73,22 +73,22 @@ def plan(
     """
     uses: dict[str, list[Use]] = defaultdict(list)
     for number, layer in enumerate(layers):
-        if layer.call.weight is not None:
-            uses[layer.call.weight].append(Use(layer.call.weight, number, "weight"))
-        if layer.call.bias is not None:
-            uses[layer.call.bias].append(Use(layer.call.bias, number, "bias"))
+        if layer.weight is not None:
+            uses[layer.weight].append(Use(layer.weight, number, "weight"))
+        if layer.bias is not None:
+            uses[layer.bias].append(Use(layer.bias, number, "bias"))
     items: list[Item] = []
     settled: set[str] = set()
     for number, layer in enumerate(layers):
         if not isinstance(layer, Matrix):
             continue
-        own = [name for name in (layer.call.weight, layer.call.bias) if name is not None]
+        own = [name for name in (layer.weight, layer.bias) if name is not None]
         once = [name for name in own if len(uses[name]) == 1]
-        weight = layer.call.weight in once
+        weight = layer.weight in once
         route = _route(layer, samples, outputs, weight=weight, last=number == last, sums=sums)
         if route == "rows" or not once or len(once) < len(own):
             continue
-        items.append(Item(route, number, weight, layer.call.bias in once))
+        items.append(Item(route, number, weight, layer.bias in once))
         settled.update(once)
     small: list[tuple[Use, ...]] = []
     for name, found in uses.items():
@@ -107,7 +107,7 @@ def _route(layer: Matrix, n: int, k: int, *, weight: bool, last: bool, sums: str
     o, c, P = layer.outputs, layer.inputs, layer.positions
     if layer.groups > 1:
         return "rows"
-    tokens = layer.call.kind == "embedding"
+    tokens = layer.kind == "embedding"
     if P == 1 and not tokens:
         return "output" if last else "gram"
     if sums == "diagonal":

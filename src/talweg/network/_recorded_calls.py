@@ -57,6 +57,7 @@ class Call:
     shape: torch.Size
     version: int
 
+    @property
     def signature(self) -> tuple[Any, ...]:
         """What must agree between two passes for their calls to be the same."""
         return self.kind, self.weight, self.bias, self.options, self.inputs.dim(), len(self.shape)
@@ -77,6 +78,8 @@ class Window:
 class Recorder(TorchFunctionMode):
     """Context in which calls with trainable parameters are kept, in order.
 
+    `functions` are all torch functions called, with or without parameters.
+
     Args:
         parameters: The trainable tensors by name, as the forward pass will meet them.
     """
@@ -85,6 +88,7 @@ class Recorder(TorchFunctionMode):
         super().__init__()
         self._names = {id(t): name for name, t in parameters.items()}
         self.calls: list[Call] = []
+        self.functions: list[Callable[..., Any]] = []
         self.refused: str | None = None
 
     def __torch_function__(
@@ -96,17 +100,32 @@ class Recorder(TorchFunctionMode):
     ) -> Any:
         """Run a torch function; keep it if a trainable parameter is among its arguments."""
         kwargs = kwargs or {}
-        named = [self._names[id(t)] for t in _tensors((args, kwargs)) if id(t) in self._names]
+        self.functions.append(func)
+        named: list[str] = []
+        self._collect(args, named)
+        if kwargs:
+            self._collect(kwargs.values(), named)
         reader = _READERS.get(func) if named else None
         if reader is not None:
             return self._kept(func, reader, args, kwargs, named)
         result = func(*args, **kwargs)
-        if next(_tensors(result), None) is None:
+        if not isinstance(result, Tensor) and next(_tensors(result), None) is None:
             if not _is_metadata(func):
                 self._refuse(f"{_name(func)} takes values out of the graph")
         elif named:
             self._refuse(f"{_name(func)} uses {named[0]}")
         return result
+
+    def _collect(self, values: Iterable[Any], named: list[str]) -> None:
+        """Add the names of trainable parameters among the values, at any depth."""
+        for value in values:
+            if isinstance(value, Tensor):
+                if id(value) in self._names:
+                    named.append(self._names[id(value)])
+            elif isinstance(value, tuple | list):
+                self._collect(value, named)
+            elif isinstance(value, dict):
+                self._collect(value.values(), named)
 
     def _refuse(self, reason: str) -> NoReturn:
         # Kept as well, because the module may catch what is raised inside it.
@@ -127,8 +146,7 @@ class Recorder(TorchFunctionMode):
         if not torch.is_grad_enabled() or not output.requires_grad:
             self._refuse(f"{_name(func)} runs without gradients")
         try:
-            with torch.no_grad():
-                kind, weight, bias, inputs, options = read(func, arguments)
+            kind, weight, bias, inputs, options = read(func, arguments)
         except NotRecorded as refusal:
             self._refuse(str(refusal))
         held = [self._names.get(id(t)) for t in (weight, bias)]
@@ -186,7 +204,8 @@ def _linear(_: Callable[..., Any], a: dict[str, Any]) -> Read:
 
 def _bilinear(_: Callable[..., Any], a: dict[str, Any]) -> Read:
     first, second = a["input1"], a["input2"]
-    pairs = (first[..., :, None] * second[..., None, :]).flatten(-2)
+    with torch.no_grad():
+        pairs = (first[..., :, None] * second[..., None, :]).flatten(-2)
     return "linear", a["weight"], a.get("bias"), pairs, None
 
 
@@ -225,7 +244,9 @@ def _norm(func: Callable[..., Any], a: dict[str, Any]) -> Read:
     """A normalisation is ``z = w * x_hat + b``; calling it without w and b gives x_hat."""
     if a.get("training"):
         raise NotRecorded("normalisation with the statistics of the batch")
-    normalised: Tensor = func(**{key: v for key, v in a.items() if key not in ("weight", "bias")})
+    plain = {key: value for key, value in a.items() if key not in ("weight", "bias")}
+    with torch.no_grad():
+        normalised: Tensor = func(**plain)
     if func in (F.layer_norm, F.rms_norm):
         placed = tuple(int(d) for d in a["normalized_shape"])
     else:
@@ -242,7 +263,8 @@ def _sum(_: Callable[..., Any], a: dict[str, Any]) -> Read:
 
 def _product(_: Callable[..., Any], a: dict[str, Any]) -> Read:
     parameter, other = _parameter_first(a)
-    spread = other.expand_as(parameter + other)
+    with torch.no_grad():
+        spread = other.expand_as(parameter + other)
     return "scale", parameter, None, spread, tuple(parameter.shape)
 
 

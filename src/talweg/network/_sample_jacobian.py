@@ -13,6 +13,9 @@ Everything here is floating point: no number of this file is a bound.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -33,18 +36,17 @@ _RUNNING_NORMS = (nn.modules.instancenorm._InstanceNorm,)
 _DROPOUTS = (nn.modules.dropout._DropoutNd,)
 
 
-def check_samples_independent(model: nn.Module, call: str) -> None:
+def check_samples_independent(modules: Iterable[tuple[str, nn.Module]], call: str) -> None:
     """Refuse modules that mix samples, update buffers or draw random numbers when called.
 
     Args:
-        model: The module, in the mode it is in.
+        modules: All modules by path, in the mode they are in.
         call: Name of the public function, for the message.
 
     Raises:
         InputError: with the path of the offending module.
     """
-    for path, module in model.named_modules():
-        name = f"{type(module).__name__} at {path or 'the top'!s}"
+    for path, module in modules:
         if isinstance(module, _BATCH_NORMS) and (module.training or module.running_mean is None):
             reason = (
                 "normalises with the statistics of the batch, so that a sample has no own output"
@@ -55,6 +57,7 @@ def check_samples_independent(model: nn.Module, call: str) -> None:
             reason = "draws random numbers"
         else:
             continue
+        name = f"{type(module).__name__} at {path or 'the top'!s}"
         raise InputError(
             f"model of {call}: the outputs must be a fixed function of one sample; {name} "
             f"{reason}; "
@@ -69,11 +72,15 @@ class SampleFunction:
         parameters: Trainable tensors by name (shared tensors once), detached, in `dtype`.
         constants: Frozen parameters and buffers by name, detached copies in `dtype`.
         dtype: The dtype computed in.
+        modes: ``training`` of all modules.
     """
 
     def __init__(self, model: nn.Module, dtype: torch.dtype | None, call: str) -> None:
-        check_samples_independent(model, call)
-        trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        modules = list(model.named_modules())
+        check_samples_independent(modules, call)
+        self.modes = [module.training for _, module in modules]
+        named: dict[str, Tensor] = dict(model.named_parameters())
+        trainable = {name: p for name, p in named.items() if p.requires_grad}
         if not trainable:
             raise InputError(
                 f"model of {call}: at least one trainable parameter is required; every parameter "
@@ -86,11 +93,20 @@ class SampleFunction:
         self.dtype = self.stored if dtype is None else dtype
         self.converts = dtype is not None
         self.parameters = {name: self._converted(p) for name, p in trainable.items()}
-        rest = [*model.named_parameters(), *model.named_buffers()]
+        named |= model.named_buffers()
         # Clones, so that a module which writes into a buffer writes into the copy.
         self.constants = {
-            name: self._converted(t).clone() for name, t in rest if name not in trainable
+            name: self._converted(t).clone() for name, t in named.items() if name not in trainable
         }
+        names = {id(tensor): name for name, tensor in named.items()}
+        # Every entry of a module that holds one of these tensors, a shared one more than once.
+        self._places = [
+            (table, key, names[id(tensor)])
+            for _, module in modules
+            for table in (module._parameters, module._buffers)
+            for key, tensor in table.items()
+            if tensor is not None
+        ]
 
     def _converted(self, tensor: Tensor) -> Tensor:
         detached = tensor.detach()
@@ -105,9 +121,11 @@ class SampleFunction:
                 f"dimension; "
                 f"got shape {tuple(data.shape)}; pass a batch"
             )
+        data = data.detach()
         if not data.is_floating_point():
-            return data.detach()
-        if not bool(torch.isfinite(data).all()):
+            return data
+        # The sum is one cheap pass; only if it overflows or meets NaN are the entries looked at.
+        if not (math.isfinite(data.sum()) or bool(torch.isfinite(data).all())):
             raise InputError(
                 f"{name} of {self.call}: finite entries are required; got NaN or infinity in shape "
                 f"{tuple(data.shape)}; clean the data"
@@ -124,6 +142,23 @@ class SampleFunction:
         """All outputs, ``(n, k)``, as a function of the trainable parameters."""
         values = functional_call(self.model, {**parameters, **self.constants}, (data,))
         return self.checked(values, len(data)).reshape(len(data), -1)
+
+    @contextmanager
+    def installed(self, parameters: dict[str, Tensor]) -> Iterator[nn.Module]:
+        """The module with `parameters` and the constants in place of its tensors, for a while.
+
+        What ``torch.func.functional_call`` does, with the places looked up once: that look-up
+        takes longer than a small module.
+        """
+        tensors = {**parameters, **self.constants}
+        own = [table[key] for table, key, _ in self._places]
+        try:
+            for table, key, name in self._places:
+                table[key] = tensors[name]
+            yield self.model
+        finally:
+            for (table, key, _), tensor in zip(self._places, own, strict=True):
+                table[key] = tensor
 
     def checked(self, values: object, samples: int) -> Tensor:
         """What the module returned, if it is one tensor with a row per sample."""

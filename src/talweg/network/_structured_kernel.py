@@ -26,11 +26,11 @@ from talweg.network._layer_blocks import (
 from talweg.network._layer_plan import Item, plan
 from talweg.network._layer_rows import Matrix
 from talweg.network._recording import Recording
-from talweg.network._sample_jacobian import Reduction, SampleFunction
+from talweg.network._sample_jacobian import Reduction
 
 
 def kernel_by_layers(
-    function: SampleFunction,
+    recording: Recording,
     X: Tensor,
     X2: Tensor | None,
     *,
@@ -40,13 +40,12 @@ def kernel_by_layers(
     """The kernel of `tangent_kernel` from recorded layers; inputs already checked.
 
     Raises:
-        NotRecorded: The route is not open to this module.
+        NotRecorded: The passes are not those that were recorded.
     """
-    recording = Recording(function, X)
-    k = recording.outputs
+    k, last = recording.outputs, recording.geometry.last
     sums = "trace" if reduction == "mean_trace" or (reduction == "full" and k == 1) else reduction
     sizes = {name: leaf.numel() for name, leaf in recording.leaves.items()}
-    items = plan(recording.layers, sizes, len(X), k, recording.last, sums)
+    items = plan(recording.layers, sizes, len(X), k, last, sums)
     blocks = Blocks(recording, items, sums, memory_budget)
     if reduction == "diagonal":
         return blocks.diagonal(X)
@@ -77,7 +76,7 @@ class Blocks:
         for item in items:
             for number in set(matrices_of(item, recording)):
                 layer = recording.layers[number]
-                if isinstance(layer, Matrix) and layer.call.kind != "embedding":
+                if isinstance(layer, Matrix) and layer.kind != "embedding":
                     size_of = layer.groups * layer.inputs * layer.positions
                     passing += size_of
                     features += 0 if item.route == "rows" else 2 * size_of
@@ -88,8 +87,8 @@ class Blocks:
         self._per_sample = features * size
         self._per_row = parts * size
         # Of the samples of one pass: what autograd keeps, patches, gradients and their rows.
-        self._per_pass = 2 * recording.bytes_kept + passing * size
-        self._per_gradient = (2 * recording.numbers_per_sample + widest) * size
+        self._per_pass = 2 * recording.geometry.bytes_kept + passing * size
+        self._per_gradient = (2 * recording.geometry.numbers_per_sample + widest) * size
         self._widest = widest * size
 
     def _bytes(self, n: int, k: int) -> int:

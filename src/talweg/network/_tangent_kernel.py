@@ -1,46 +1,43 @@
 """The empirical tangent kernel ``K = J J^T``, without forming ``J`` where the layers are known.
 
-For a feed-forward chain ``z_l = h_{l-1} W_l^T + b_l``, ``h_l = phi_l(z_l)`` (B2),
-
-    K = sum_l (G_l G_l^T) * (H_{l-1} H_{l-1}^T + 1),        G_l = dF/dz_l,
-
-with the second factor shared by all pairs of outputs, and ``+ 1`` for a trainable bias. With n
-samples, k outputs and width d a layer costs about ``n^2 k^2 d`` multiplications; with the Jacobian
-it would be ``n^2 k^2 d^2``. Three facts are used besides: K is symmetric, so only panels on and
-right of the diagonal are multiplied; ``G_L`` is the identity over outputs, so the last layer costs
-no product; and the outputs are the slow index in memory, so that the second factor runs along
-contiguous rows.
-
-Any other module is recorded, and its layers take the cheapest exact route each
-(`_structured_kernel`); what cannot be recorded goes through per-sample Jacobians in chunks
-(`_sample_jacobian`).
+A plain chain of linear and elementwise layers goes through its stages (`_chain_kernel`). Any other
+module is recorded, and its layers take the cheapest exact route each (`_structured_kernel`); what
+cannot be recorded goes through per-sample Jacobians in chunks (`_sample_jacobian`).
+`tangent_kernel` records and checks a module at every call, `TangentKernel` (`_prepared_kernel`)
+when it is made.
 
 Everything here is floating point: no number of this file is a bound.
 """
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from talweg._errors import InputError, UnsupportedModelError
+from talweg.network._chain_kernel import bytes_of_stages, kernel_of_stages
 from talweg.network._graph import Network
 from talweg.network._isolate import left_as_found, plain_autograd
-from talweg.network._kernel_sum import FullSum, TraceSum
+from talweg.network._prepared_recording import Prepared, PreparedRecording
 from talweg.network._recorded_calls import NotRecorded
+from talweg.network._recording_checks import CheckedRecording
 from talweg.network._sample_jacobian import (
     DEFAULT_MEMORY_BUDGET,
     Reduction,
     SampleFunction,
     kernel_by_sample_jacobians,
 )
-from talweg.network._stages import Affine, Stage, Sweep, stages_of_network, stages_of_sequential
+from talweg.network._stages import stages_of_network, stages_of_sequential
 from talweg.network._structured_kernel import kernel_by_layers
+
+# Whatever stood in the way of a route, the next one asks for less; an error of the module itself
+# comes again there.
+_NEXT_ROUTE = (NotRecorded, RuntimeError, ValueError, NotImplementedError)
 
 
 def tangent_kernel(
@@ -89,45 +86,118 @@ def tangent_kernel(
             is None; no parameter is trainable; the model draws random numbers or mixes samples
             (dropout or batch normalisation in training mode).
     """
-    _check_call(reduction, dtype, X2, memory_budget)
-    stages = stages_of_sequential(model, X)
-    if stages is not None and _bytes_of_stages(stages, X, X2, reduction) <= memory_budget:
-        return _kernel_of_stages(stages, X, X2, reduction, dtype)
-    return _kernel_of_module(model, X, X2, reduction, dtype, memory_budget)
+    check_call("tangent_kernel", reduction, dtype, X2, memory_budget)
+    kernel, _ = kernel_of(
+        "tangent_kernel", model, X, X2, reduction=reduction, dtype=dtype,
+        memory_budget=memory_budget, prepared=None,
+    )  # fmt: skip
+    return kernel
 
 
-def _kernel_of_module(
+def kernel_of(
+    call: str,
     model: nn.Module,
     X: Tensor,
     X2: Tensor | None,
+    *,
     reduction: Reduction,
     dtype: torch.dtype | None,
     memory_budget: int,
-) -> Tensor:
-    with left_as_found(model) as use, plain_autograd(), warnings.catch_warnings():
-        # vmap's remark that an operation has no batching rule: the result is the same.
-        warnings.filterwarnings("ignore", message="There is a performance drop")
-        function = SampleFunction(model, dtype, "tangent_kernel")
+    prepared: Prepared | None,
+) -> tuple[Tensor, Prepared | None]:
+    """The kernel by the first route that is open, and what a recording found out on the way.
+
+    Args:
+        call: Name of the public function, for messages.
+        model: As in `tangent_kernel`.
+        X: As in `tangent_kernel`.
+        X2: As in `tangent_kernel`.
+        reduction: As in `tangent_kernel`, already checked.
+        dtype: As in `tangent_kernel`, already checked.
+        memory_budget: As in `tangent_kernel`, already checked.
+        prepared: What is known of the module; None to record and check it now.
+
+    Returns:
+        The kernel, and what is now known of the module: None if it cannot be recorded.
+
+    Raises:
+        InputError: as `tangent_kernel`.
+    """
+    stages = stages_of_sequential(model, X)
+    if stages is not None and bytes_of_stages(stages, X, X2, reduction) <= memory_budget:
+        return kernel_of_stages(stages, X, X2, reduction, dtype, call), prepared
+    with _isolated(model, call):
+        function = SampleFunction(model, dtype, call)
         X = function.inputs(X, "X")
         X2 = None if X2 is None else function.inputs(X2, "X2")
+        if prepared is not None and prepared.serves(function, X, X2):
+            try:
+                recording = PreparedRecording(function, prepared)
+                kernel = kernel_by_layers(
+                    recording, X, X2, reduction=reduction, memory_budget=memory_budget
+                )
+                return kernel, prepared
+            except torch.OutOfMemoryError:
+                raise
+            except _NEXT_ROUTE:
+                pass  # no longer the module that was prepared
         try:
+            checked = CheckedRecording(function, X)
             kernel = kernel_by_layers(
-                function, X, X2, reduction=reduction, memory_budget=memory_budget
+                checked, X, X2, reduction=reduction, memory_budget=memory_budget
             )
+            return kernel, Prepared.of(checked, X)
         except torch.OutOfMemoryError:
             raise
-        except (NotRecorded, RuntimeError, ValueError, NotImplementedError):
-            # Whatever stood in the way of the recording, the other route asks for less; an error
-            # of the module itself comes again there.
+        except _NEXT_ROUTE:
             kernel = kernel_by_sample_jacobians(
                 function, X, X2, reduction=reduction, memory_budget=memory_budget
             )
+            return kernel, None
+
+
+def prepared_on(
+    call: str, model: nn.Module, X: Tensor, dtype: torch.dtype | None
+) -> Prepared | None:
+    """What is known of a module after checks on X; None for chains and if it cannot be recorded.
+
+    Args:
+        call: Name of the public function, for messages.
+        model: As in `tangent_kernel`.
+        X: Samples to check on.
+        dtype: As in `tangent_kernel`, already checked.
+
+    Raises:
+        InputError: as `tangent_kernel`.
+    """
+    stages = stages_of_sequential(model, X)
+    if stages is not None:
+        # For the checks of the inputs.
+        kernel_of_stages(stages, X, None, "diagonal", dtype, call)
+        return None
+    with _isolated(model, call):
+        function = SampleFunction(model, dtype, call)
+        X = function.inputs(X, "X")
+        try:
+            return Prepared.of(CheckedRecording(function, X), X)
+        except torch.OutOfMemoryError:
+            raise
+        except _NEXT_ROUTE:
+            return None
+
+
+@contextmanager
+def _isolated(model: nn.Module, call: str) -> Iterator[None]:
+    """Around passes through a module: it and the process are left as found; no draws allowed."""
+    with left_as_found(model) as use, plain_autograd(), warnings.catch_warnings():
+        # vmap's remark that an operation has no batching rule: the result is the same.
+        warnings.filterwarnings("ignore", message="There is a performance drop")
+        yield
     if use.drew:
         raise InputError(
-            "model of tangent_kernel: the outputs must be a fixed function of one sample; the "
+            f"model of {call}: the outputs must be a fixed function of one sample; the "
             "forward pass draws random numbers; call model.eval() first, or take the draw out"
         )
-    return kernel
 
 
 def tangent_kernel_of(
@@ -156,139 +226,38 @@ def tangent_kernel_of(
         UnsupportedModelError: the network branches or uses a parameter twice.
         InputError: as in `tangent_kernel`.
     """
-    _check_call(reduction, dtype, X2, DEFAULT_MEMORY_BUDGET)
+    check_call("tangent_kernel_of", reduction, dtype, X2, DEFAULT_MEMORY_BUDGET)
     stages = stages_of_network(network)
     if stages is None:
         raise UnsupportedModelError(
             "network of tangent_kernel_of: a chain without shared parameters is required; this "
-            "graph "
-            "branches or uses a parameter twice; call tangent_kernel(model, X), which takes any "
-            "module"
+            "graph branches or uses a parameter twice; call tangent_kernel(model, X), which takes "
+            "any module"
         )
-    return _kernel_of_stages(stages, X, X2, reduction, dtype)
+    return kernel_of_stages(stages, X, X2, reduction, dtype, "tangent_kernel_of")
 
 
-def _check_call(
-    reduction: str, dtype: torch.dtype | None, X2: Tensor | None, memory_budget: int
+def check_call(
+    call: str, reduction: str, dtype: torch.dtype | None, X2: Tensor | None, memory_budget: int
 ) -> None:
+    """Refuse options that no kernel has; `call` is the public name for messages."""
     if reduction not in get_args(Reduction):
         raise InputError(
-            f"reduction of tangent_kernel: one of {', '.join(get_args(Reduction))} is required; "
+            f"reduction of {call}: one of {', '.join(get_args(Reduction))} is required; "
             f"got {reduction!r}; choose one of them"
         )
     if reduction == "diagonal" and X2 is not None:
         raise InputError(
-            "X2 of tangent_kernel: reduction='diagonal' pairs every sample with itself; got a "
-            "second "
-            "input; leave X2 out"
+            f"X2 of {call}: reduction='diagonal' pairs every sample with itself; got a "
+            "second input; leave X2 out"
         )
     if dtype is not None and not dtype.is_floating_point:
         raise InputError(
-            f"dtype of tangent_kernel: a floating dtype is required; got {dtype}; "
+            f"dtype of {call}: a floating dtype is required; got {dtype}; "
             "pass torch.float32 or torch.float64"
         )
     if memory_budget <= 0:
         raise InputError(
-            f"memory_budget of tangent_kernel: a positive number of bytes is required; "
+            f"memory_budget of {call}: a positive number of bytes is required; "
             f"got {memory_budget}; leave it out for {DEFAULT_MEMORY_BUDGET}"
         )
-
-
-def _bytes_of_stages(
-    stages: tuple[Stage, ...], X: Tensor, X2: Tensor | None, reduction: Reduction
-) -> int:
-    """About what the chain's route takes beside its result."""
-    affine = [s for s in stages if isinstance(s, Affine)]
-    widths = [len(s.weight) for s in affine]
-    rows, columns = len(X), len(X if X2 is None else X2)
-    k = 1 if not widths else widths[-1]
-    cotangents = 2 * k * max(widths, default=1)  # a layer's, and those of the layer below
-    both = rows if X2 is None else rows + columns
-    numbers = both * (cotangents + 2 * sum(widths) + math.prod(X.shape[1:]))
-    if reduction != "diagonal":
-        numbers += 2 * rows * columns + (512 * columns * k if reduction == "full" else 0)
-    return numbers * (affine[0].weight.itemsize if affine else 8)
-
-
-def _kernel_of_stages(
-    stages: tuple[Stage, ...],
-    X: Tensor,
-    X2: Tensor | None,
-    reduction: Reduction,
-    dtype: torch.dtype | None,
-) -> Tensor:
-    if not any(isinstance(s, Affine) and s.trains for s in stages):
-        raise InputError(
-            "model of tangent_kernel: at least one trainable parameter is required; every "
-            "parameter "
-            "has requires_grad=False; set requires_grad on those that training moves"
-        )
-    with torch.no_grad():
-        stored = next(s for s in stages if isinstance(s, Affine)).weight.dtype
-        left = Sweep(stages, _inputs("X", X, stored, dtype))
-        right = None if X2 is None else Sweep(stages, _inputs("X2", X2, stored, dtype))
-        if reduction == "diagonal":
-            return _diagonal(left)
-        if reduction == "full":
-            return _full(left, right)
-        kernel = _trace(left, right)
-        return kernel / left.values.shape[1] if reduction == "mean_trace" else kernel
-
-
-def _inputs(name: str, data: Tensor, stored: torch.dtype, dtype: torch.dtype | None) -> Tensor:
-    # The sum is one cheap pass; only if it overflows or meets NaN are the entries looked at.
-    if data.numel() == 0 or not (math.isfinite(data.sum()) or bool(torch.isfinite(data).all())):
-        raise InputError(
-            f"{name} of tangent_kernel: at least one sample and finite entries are required; "
-            f"got shape {tuple(data.shape)} with nothing, NaN or infinity in it; clean the data"
-        )
-    if dtype is None and data.dtype != stored:
-        raise InputError(
-            f"{name} of tangent_kernel: the dtype of the parameters, {stored}, is required; "
-            f"got {data.dtype}; convert it, or name the dtype to compute in with dtype="
-        )
-    return data.detach().reshape(len(data), -1).to(stored if dtype is None else dtype)
-
-
-def _factors(left: Sweep, right: Sweep | None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Per trainable layer ``(H H'^T + 1, G, G')``, last layer first."""
-    if right is None:
-        for layer, H, G in left:
-            yield layer.gram(H, H), G, G
-        return
-    for (layer, H, G), (_, H2, G2) in zip(left, right, strict=True):
-        yield layer.gram(H, H2), G, G2
-
-
-def _full(left: Sweep, right: Sweep | None) -> Tensor:
-    """``K`` as a view ``(n, k, m, k)`` of memory ordered ``(k, n, k, m)``."""
-    n, k = left.values.shape
-    size = None if right is None else (k, len(right.values))
-    total = FullSum((k, n), size, left.values)
-    _add_layers(total, left, right)
-    return total.result().permute(1, 0, 3, 2)
-
-
-def _trace(left: Sweep, right: Sweep | None) -> Tensor:
-    """``sum_o K[i, o, j, o]``, ``(n, m)``: per layer one product of inner length ``k d``."""
-    m = None if right is None else len(right.values)
-    total = TraceSum(len(left.values), m, left.values)
-    _add_layers(total, left, right)
-    return total.result()
-
-
-def _add_layers(total: FullSum | TraceSum, left: Sweep, right: Sweep | None) -> None:
-    for gram, G, G2 in _factors(left, right):
-        if G.dim() == 3:
-            total.add_gram(G, G2, gram)
-        else:  # diagonal over the outputs
-            total.add_diagonal(G.T[:, :, None] * gram * G2.T[:, None, :])
-
-
-def _diagonal(sweep: Sweep) -> Tensor:
-    """``K[i, o, i, o]``, ``(n, k)``: squared gradient norms of the outputs."""
-    kernel = torch.zeros_like(sweep.values)
-    for layer, H, G in sweep:
-        squares = G.square() if G.dim() == 2 else G.square().sum(-1).T  # (n, k)
-        kernel.addcmul_(squares, layer.gram_diagonal(H)[:, None])
-    return kernel
