@@ -386,7 +386,7 @@ def table(model: Model, counts: Array, radius: float) -> Array:
                 bounds.append(bound)
             ways = [(a, b)] if product or a == b else [(a, b), (b, a)]
             for one, two in ways:
-                if k > 1 and k * net.size(one) * max(map(net.size, net.at)) > 2**16:
+                if k > 1 and k * directions(net, one) * max(map(net.size, net.at)) > 2**21:
                     continue
                 z = net.maps(one, two)
                 drift = eta.get(reads[two][0], zero)
@@ -408,12 +408,21 @@ def table(model: Model, counts: Array, radius: float) -> Array:
 
 
 def by_weight(net: Dense, a: int) -> bool:
-    """Whether directions from a are those of its numbers."""
+    """Whether the maps from a are bounded on its numbers, for all samples together."""
     item, shape = net.items[a], net.values[a].shape[1:]
     positions = {
         "linear": lambda: np.prod(shape[:-1]),
         "embedding": lambda: np.prod(shape[:-1]),
         "convolution": lambda: np.prod(shape[1:]),
     }.get(item["kind"], lambda: net.size(a) // net.model.weights[item["weight"]].size)()
-    few = net.e[a].shape[2] <= 4 * net.size(a)
-    return bool(net.values[-1].shape[1] == 1 and positions > 1 and few)
+    return bool(positions > 1 and net.e[a].shape[2] <= 5 * net.size(a))
+
+
+def directions(net: Dense, a: int) -> int:
+    """Of the numbers of a where they are fewer than the entries of its value, or in groups."""
+    item = net.items[a]
+    one_each = item["kind"] in ("affine", "shift")
+    groups = net.model.weights[item["weight"]].size if one_each else item.get("groups", 1)
+    numbers = net.e[a].shape[2]
+    few = by_weight(net, a) and (numbers <= net.size(a) or groups > 1)
+    return int(numbers if few else net.size(a))

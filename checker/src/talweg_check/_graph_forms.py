@@ -50,10 +50,8 @@ class Forms:
     def _from(self, a: int, ends: list[int]) -> None:
         """The maps from a to some b."""
         net, pairs = self.net, self.pairs
-        by_weight, own = pairs.by_weight(a), entries(net.kind(a).shape)
-        # Tangents are those of the weights, or of the value where these are fewer.
-        narrow = by_weight and (pairs.trained_numbers(a) <= own or self._groups(a) > 1)
-        columns = pairs.trained_numbers(a) if narrow else own
+        by_weight, narrow = pairs.by_weight(a), pairs.narrow(a)
+        columns = pairs.trained_numbers(a) if narrow else entries(net.kind(a).shape)
         heads = {net.reads[b][0] for b in ends if pairs.multiplied(a, b)}
         bent = [c for c in pairs.curved if c in net.reached[a]]
         kept = sorted(heads | {e for c in bent for e in net.reads[c]})
@@ -191,9 +189,6 @@ class Forms:
         shape = self.net.kind(a).shape
         numbers = np.arange(entries(shape)).reshape(1, 1, *shape)
         return np.asarray(self.net.parametric(a).unfolded(numbers)[0, 0], dtype=np.int64)
-
-    def _groups(self, a: int) -> int:
-        return len(self._order(a))
 
     def _rows(self, a: int, part: slice) -> Balls:
         """h, (samples, groups, P, c)."""

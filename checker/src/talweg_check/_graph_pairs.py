@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from talweg_check._graph import GraphNetwork
 from talweg_check.kinds._kind import Curved, entries
 from talweg_check.kinds.embedding import Embedding
 
 FORMED = 2**21  # entries of all tangents up to which maps are formed for several outputs
-DIRECTIONS = 4  # trained numbers by entry of the value up to which they are the directions
-SEVERAL_DIRECTIONS = 1  # the same for several outputs
+DIRECTIONS = 5  # trained numbers by entry of the value up to which they bound together
 Chosen = frozenset[int]
 
 
@@ -64,14 +65,23 @@ class Pairs:
         if self.net.outputs == 1:
             return True
         sizes = {t: entries(self.net.kind(t).shape) for t in self.net.at}
-        own = self.trained_numbers(a) if self.by_weight(a) else sizes[a]
+        own = self.trained_numbers(a) if self.narrow(a) else sizes[a]
         return bool(self.net.outputs * own * max(sizes.values()) <= FORMED)
 
     def by_weight(self, a: int) -> bool:
-        """Whether the directions of those maps are those of the trained numbers of a."""
-        ratio = DIRECTIONS if self.net.outputs == 1 else SEVERAL_DIRECTIONS
-        most = ratio * entries(self.net.kind(a).shape)
+        """Whether those maps are bounded on the trained numbers of a, for all samples together."""
+        most = DIRECTIONS * entries(self.net.kind(a).shape)
         return self.positions(a) > 1 and self.trained_numbers(a) <= most
+
+    def narrow(self, a: int) -> bool:
+        """Whether their tangents are those of the trained numbers, not of the value."""
+        few = self.trained_numbers(a) <= entries(self.net.kind(a).shape)
+        return self.by_weight(a) and (few or self.groups(a) > 1)
+
+    def groups(self, a: int) -> int:
+        """Groups of the numbers of a."""
+        kind = self.net.parametric(a)
+        return len(kind.unfolded(np.zeros((1, 1, *self.net.kind(a).shape)))[0, 0])
 
     def positions(self, a: int) -> int:
         """Positions of a group."""

@@ -27,9 +27,9 @@ FORM_ENTRIES = 1 << 21
 """Outputs times directions times entries of a value up to which forms are made for several
 outputs."""
 
-WEIGHT_RATIO = 4
-"""A layer with so many times more weights than entries of its value goes by its value, for one
-output; for several it does where the weights are more at all."""
+WEIGHT_RATIO = 5
+"""A layer with more than so many times as many weights as entries of its value goes by its value.
+"""
 
 Pair = tuple[int, int]
 
@@ -64,9 +64,7 @@ def is_formed(state: GraphState, a: int) -> bool:
     if k == 1:
         return True
     sizes = [state.visits[t].value.mid[0].numel() for t in state.uses]
-    by_weight = goes_by_weight(state, a)
-    directions = _trained(state, a) if by_weight else state.visits[a].value.mid[0].numel()
-    return k * directions * max(sizes) <= FORM_ENTRIES
+    return k * directions(state, a) * max(sizes) <= FORM_ENTRIES
 
 
 def goes_by_weight(state: GraphState, a: int) -> bool:
@@ -74,8 +72,21 @@ def goes_by_weight(state: GraphState, a: int) -> bool:
     positions = state.shared_rule(a).rows(state.visits[a]).shape[2]
     if positions == 1 or not isinstance(state.network.nodes[a].operation, Parametric):
         return False
-    ratio = WEIGHT_RATIO if state.outputs.shape[1] == 1 else 1
-    return _trained(state, a) <= ratio * state.visits[a].value.mid[0].numel()
+    return _trained(state, a) <= WEIGHT_RATIO * state.visits[a].value.mid[0].numel()
+
+
+def directions(state: GraphState, a: int) -> int:
+    """How many unit directions the maps from a are made for."""
+    own: int = state.visits[a].value.mid[0].numel()
+    return _trained(state, a) if _is_narrow(state, a) else own
+
+
+def _is_narrow(state: GraphState, a: int) -> bool:
+    """Whether these are the directions of the weights: they are fewer, or in several groups."""
+    if not goes_by_weight(state, a):
+        return False
+    groups = state.shared_rule(a).rows(state.visits[a]).shape[1]
+    return groups > 1 or _trained(state, a) <= state.visits[a].value.mid[0].numel()
 
 
 def _trained(state: GraphState, a: int) -> int:
@@ -107,6 +118,23 @@ def weight_seed(state: GraphState, a: int) -> Ball:
         return out.reshape(n, groups * o * c, groups, o, count)
 
     return rule.unarranged(rearranged(rows, spread))
+
+
+def on_weights(state: GraphState, a: int, gram: Ball) -> Ball:
+    """``E_a^T N E_a`` ``(n, o c, o c)`` of the weights of one group, from N on the value of a."""
+    rule = state.shared_rule(a)
+    rows = rule.rows(state.visits[a])[:, 0]  # (n, P, c)
+    n, m = gram.shape[:2]
+    shape = state.visits[a].value.shape[1:]
+    places = torch.arange(m, dtype=torch.float64, device=rows.device).reshape(1, 1, *shape)
+    order = rule.arranged(Ball.exact(places)).mid[0, 0, 0].long().flatten()  # (o P)
+    count = rows.shape[1]
+    total = rearranged(gram, lambda t: t[:, order][:, :, order])
+    for _ in range(2):  # from one side, and from the other
+        left = total.reshape(n, -1, count)
+        product = matmul(left, rows, bound="norms").reshape(n, total.shape[1], -1)
+        total = product.mT
+    return total
 
 
 def pushed_from(state: GraphState, a: int, seed: Ball) -> list[Ball | None]:
@@ -145,8 +173,8 @@ def cotangent_changes(
 
 def add_forms(state: GraphState, a: int, curvatures: dict[int, Curvature], forms: Forms) -> None:
     """Add the maps from layer a for the samples of `state`."""
-    by_weight = goes_by_weight(state, a)
-    seed = weight_seed(state, a) if by_weight else value_seed(state, a)
+    by_weight, narrow = goes_by_weight(state, a), _is_narrow(state, a)
+    seed = weight_seed(state, a) if narrow else value_seed(state, a)
     pushed = pushed_from(state, a, seed)
     changes = cotangent_changes(state, pushed, curvatures)
     for b in state.uses:
@@ -157,7 +185,7 @@ def add_forms(state: GraphState, a: int, curvatures: dict[int, Curvature], forms
         if gram is None:
             continue
         if by_weight:
-            total = gram.sum(0)
+            total = (gram if narrow else on_weights(state, a, gram)).sum(0)
             before = forms.by_weight.get((a, b))
             forms.by_weight[a, b] = total if before is None else before + total
         else:

@@ -31,14 +31,15 @@ def _pairs(name: str, checker: Checker) -> None:
             demand(pairs.positions(a) == page.positions(a), f"positions {a}")
             demand(pairs.trained_numbers(a) == net.e[a].shape[2], f"numbers of {a}")
             demand(pairs.by_weight(a) == page.by_weight(a), f"directions {a}")
-            most = page.k * sizes[a] * max(sizes.values())
+            demand(pairs.narrow(a) is page.narrow(a), f"tangents {a}")
+            most = page.k * page.columns(a) * max(sizes.values())
             for limit, formed in ((most, True), (most - 1, page.k == 1)):
                 with instead(module, FORMED=limit):
                     demand(pairs.formed(a) is formed, f"formed {a}")
             few = -(-net.e[a].shape[2] // sizes[a])
             for limit, enough in ((few, True), (few - 1, False)):
                 with instead(module, DIRECTIONS=limit):
-                    holds = enough and page.k == 1 and page.positions(a) > 1
+                    holds = enough and page.positions(a) > 1
                     demand(pairs.by_weight(a) is holds, f"directions {a}")
             for b in net.at:
                 demand(pairs.both(a, b) == page.both(a, b), f"S {a}, {b}")
@@ -78,12 +79,12 @@ def operations_by_index(checker: Checker) -> None:
 
 @case
 def few_maps_for_large_values(checker: Checker) -> None:
-    """2 * 190 * 190 > 2^16: the first bound alone, and the table is that bound."""
+    """2 * 190 * 190 > 2^16, were that the limit: the first bound alone, and the table is that."""
     b = Build(np.random.default_rng(0), [3])
     b.linear(b.act(b.linear(0, 3, 190, bias=False)), 190, 2, bias=False)
     model = b.model(1, 2)
     at = SimpleNamespace(model=model, counts=np.array([2]), frame=None)
-    with precision():
+    with precision(), instead(checker.graph_pairs, FORMED=2**16):
         base = checker.graph_lipschitz.GraphLipschitz(network(checker, at))
         demand(base.start.pairs.maps(1, 3) == [] and base.start.pairs.maps(3, 3) == [], "no maps")
         demand(base.start.maps.by_value == {} and base.start.maps.by_weight == {}, "no maps")

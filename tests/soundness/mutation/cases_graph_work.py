@@ -114,11 +114,7 @@ def _work(checker: Checker, name: str) -> list[tuple[Any, Any]]:
         ends = sorted(two for one, two in page.maps if one == a)
         if not ends:
             continue
-        numbers_of, own = dense.e[a].shape[2], size(a)
-        groups = page.weights[a]["weight"].size if dense.items[a]["kind"] in (
-            "affine", "shift") else dense.items[a].get("groups", 1)  # fmt: skip
-        narrow = page.by_weight(a) and (numbers_of <= own or groups > 1)
-        columns = numbers_of if narrow else own
+        numbers_of, columns = dense.e[a].shape[2], page.columns(a)
         kept = {dense.reads[b][0] for b in ends if page.multiplied(a, b)}
         kept |= {e for c in page.curved if c in dense.reached[a] for e in dense.reads[c]}
         cost = columns * k * (sum(map(size, kept)) + sum(map(size, ends)) + largest)

@@ -69,7 +69,6 @@ Moved._pi: t > a ==> t >= a
 : BITS = 53 ==> BITS = 54
 : BITS = 53 ==> BITS = 52
 -- Two ways to the same norm: time.
-Forms._from: pairs.trained_numbers(a) <= own ==> pairs.trained_numbers(a) < own
 Forms._gram: rows.shape[1] <= rows.shape[0] ==> rows.shape[1] < rows.shape[0]
 Forms._gram: rows.shape[1] <= rows.shape[0] ==> rows.shape[1] > rows.shape[0]
 Forms._gram: rows.shape[1] <= rows.shape[0] ==> rows.shape[1] <= rows.shape[1]
@@ -188,7 +187,8 @@ Pairs.__init__: sorted(net.moves) ==> net.moves
 -- b is not before a, and there is an output.
 Pairs.maps: a != b and (not self.multiplied(a, b)) ==> a < b and (not self.multiplied(a, b))
 Pairs.formed: self.net.outputs == 1 ==> self.net.outputs <= 1
-Pairs.by_weight: self.net.outputs == 1 ==> self.net.outputs <= 1
+Pairs.groups: (1, 1, *self.net.kind(a).shape) ==> (1, 2, *self.net.kind(a).shape)
+Pairs.groups: (1, 1, *self.net.kind(a).shape) ==> (2, 1, *self.net.kind(a).shape)
 -- The same number from patches, of one sample or of more: time.
 Pairs.positions: if isinstance(kind, Embedding) ==> if False
 Pairs.positions: int(kind.patches(self.net.values[self.net.reads[a][0]][:1]).shape[2]) ==> kind.patches(self.net.values[self.net.reads[a][0]][:1]).shape[2]

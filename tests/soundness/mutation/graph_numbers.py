@@ -17,7 +17,7 @@ from tests.soundness.mutation.kind_numbers import op
 from tests.soundness.mutation.materials import Dense, Model
 
 Array = Any
-FORMED, DIRECTIONS = 2**16, 4
+FORMED, DIRECTIONS = 2**21, 5
 CURVED = ("elementwise", "product", "matrix_product", "softmax", "normalize")
 
 
@@ -199,7 +199,7 @@ class Page:
                 if not (self.both(a, b) or forward or backward):
                     continue
                 for one, two in [(a, b)] if forward or a == b else [(a, b), (b, a)]:
-                    if self.k == 1 or self.k * self.net.size(one) * most <= FORMED:
+                    if self.k == 1 or self.k * self.columns(one) * most <= FORMED:
                         found.append((one, two))
         return found
 
@@ -209,7 +209,17 @@ class Page:
 
     def by_weight(self, a: int) -> bool:
         few = self.net.e[a].shape[2] <= DIRECTIONS * self.net.size(a)
-        return self.k == 1 and self.positions(a) > 1 and few
+        return self.positions(a) > 1 and few
+
+    def narrow(self, a: int) -> bool:
+        """Whether the tangents from a are those of its numbers."""
+        groups = self.weights[a]["weight"].size if self.items[a]["kind"] in (
+            "affine", "shift") else self.items[a].get("groups", 1)  # fmt: skip
+        few = self.net.e[a].shape[2] <= self.net.size(a)
+        return self.by_weight(a) and bool(few or groups > 1)
+
+    def columns(self, a: int) -> int:
+        return int(self.net.e[a].shape[2] if self.narrow(a) else self.net.size(a))
 
     def _map(self, a: int, b: int) -> Array:
         """lambda_max(N_ab)^(1/2) by sample, or that of all on the weights."""
