@@ -28,7 +28,7 @@ from torch import Tensor
 
 from talweg.network import Network
 from talweg.network._graph_lipschitz import GraphLipschitz
-from talweg.network._graph_start import graph_start
+from talweg.network._graph_start import GraphStart, graph_start, reached
 from talweg.network._graph_state import (
     GraphState,
     graph_jacobian_ball,
@@ -219,22 +219,58 @@ def _ask_forms(case: _Case) -> Tally:
             return [square - exact(bound) ** 2 * _length(x) * _length(v)]
 
         total += bounded(f"|Z {a},{b}|", [bound], excess, case.line)
+    return total + _weight_forms(case, start, at.second, rng)
+
+
+def _weight_forms(case: _Case, start: GraphStart, second: Tensor, rng: Any) -> Tally:
+    """``|v Z_ab(E_a x)|`` over all samples against the norm of the stacked maps."""
+    total = Tally()
+    pairs = sorted(start.by_weight)
+    case.rng.shuffle(pairs)
+    for a, b in pairs[:6]:
+        (e,) = case.graph.network.nodes[a].inputs
+        if a != b and e > 0 and reached(case.state, b)[e - 1]:
+            continue  # what b moves is multiplied by a: Z_ab is not the whole of that pair
+        form = second[:, :, case.dense.use[a]][:, :, :, case.dense.use[b]].flatten(0, 1).numpy()
+        if not np.isfinite(form).all():
+            continue
+        x, v = _top(form, rng)
+        bound = float(start.by_weight[a, b])
+
+        def excess(
+            a: int = a, b: int = b, x: Floats = x, v: Floats = v, bound: float = bound
+        ) -> list[arb]:
+            rows = case.outputs(_moved_weights(case, b, v, (a, x)))
+            square = sum(((arb(0) + y.d) ** 2 for row in rows for y in row), arb(0))
+            return [square - exact(bound) ** 2 * _length(x) * _length(v)]
+
+        total += bounded(f"|Z {a},{b} E|", [bound], excess, case.line)
     return total
 
 
-def _moved_weights(case: _Case, b: int, v: Floats) -> dict[tuple[int, str], Array]:
-    """The trained tensors of node b, moved by the second infinitesimal times v."""
+def _moved_weights(
+    case: _Case, b: int, v: Floats, first: tuple[int, Floats] | None = None
+) -> dict[tuple[int, str], Array]:
+    """The trained tensors of node b, moved by the second infinitesimal times v.
+
+    Those of another or the same node, `first`, are moved by the first one.
+    """
     own: dict[tuple[int, str], Array] = {}
-    at = 0
+    places = {b: 0} if first is None else {b: 0, first[0]: 0}
     for t, field, name, shape in case.dense.slots:
-        if t != b:
+        if t not in places:
             continue
         stored = _stored(case.graph.network, name)
-        part = v[at : at + len(stored)].tolist()
+        here = slice(places[t], places[t] + len(stored))
+        nothing = [0.0] * len(stored)
+        one = first[1][here].tolist() if first is not None and t == first[0] else nothing
+        two = v[here].tolist() if t == b else nothing
         entries = np.empty(len(stored), dtype=object)
-        entries[:] = [Hyper(arb(w), 0, arb(y)) for w, y in zip(stored, part, strict=True)]
+        entries[:] = [
+            Hyper(arb(w), arb(x), arb(y)) for w, x, y in zip(stored, one, two, strict=True)
+        ]
         own[t, field] = entries.reshape(tuple(shape))
-        at += len(stored)
+        places[t] += len(stored)
     return own
 
 
