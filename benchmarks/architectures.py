@@ -1,6 +1,6 @@
 """Certificates for convolutional, residual, attention and physics-informed networks, checked.
 
-    python benchmarks/architectures.py                 # all rows, about an hour on two cores
+    python benchmarks/architectures.py                 # all rows, some hours on one core
     python benchmarks/architectures.py --only residual-mlp pinn
     python benchmarks/architectures.py --samples 40    # fewer rows of data, a few minutes
 

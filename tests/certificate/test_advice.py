@@ -111,3 +111,26 @@ def test_targets_without_a_common_sum() -> None:
     found = talweg.certify(model, (X, y + torch.randn_like(y)), attack=False)
     assert found.advice is not None
     assert "sums to" not in found.advice
+
+
+def test_a_frozen_last_layer_is_another_matter() -> None:
+    model, (X, y) = one_hot(6)
+    model[2].weight.requires_grad_(False)
+    found = talweg.certify(model, (X, y), attack=False)
+    assert found.advice is not None
+    assert "sums to" not in found.advice
+
+
+def test_a_graph_far_from_its_infimum_is_not_bounded_as_given() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv1d(1, 4, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(24, 3)
+    ).double()  # fmt: skip
+    with torch.no_grad():
+        model[3].bias.copy_(torch.tensor([60.0, 0.0, -60.0]))
+    X, labels = torch.randn(6, 1, 6, dtype=torch.float64), torch.arange(6) % 3
+    found = talweg.certify(
+        model, (X, labels), loss="cross_entropy", label_smoothing=0.1, polish=True, attack=False
+    )
+    assert found.as_given.status == "UNDECIDED"
+    assert "asks for infinitely much" in found.as_given.reason

@@ -68,6 +68,8 @@ def narrow_under_sums(network: Network, targets: Tensor) -> str | None:
     n, k = targets.shape
     if k == 1 or not isinstance(last, Linear) or len(network.parameter_names()) <= 2:
         return None
+    if len(last.weight) != k or not last.weight_trainable:  # applied by position, or frozen
+        return None
     features = last.weight.shape[1]
     sums = targets.sum(1)
     if n <= features + 1 or bool((sums - sums[0]).abs().max() > 1e-12 * targets.abs().max()):

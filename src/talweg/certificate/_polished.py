@@ -57,16 +57,16 @@ def hopeless_missing_factor(
     )
     watch.add("polish", begun)
     # For a graph bounds cost more than all else; what needs infinitely much needs none of them.
-    return (factor, beta) if factor >= HOPELESS else None
+    return (factor, beta) if factor >= HOPELESS and beta < math.inf else None
 
 
 def estimated_reason(problem: Problem, missing: float) -> str:
     if missing == math.inf:
         return (
-            f"{problem.theorem.id} asks for infinitely much at these weights (a loss so far above "
-            "its infimum has no Polyak-Lojasiewicz constant there); nothing else was bounded, "
-            "because the claim is about polished weights. Call certify with polish=False for "
-            "bounds."
+            f"{problem.theorem.id} asks for infinitely much at these weights (the loss is too "
+            "large to be bounded, or for a Polyak-Lojasiewicz constant to be known); nothing else "
+            "was bounded, because the claim is about polished weights. Call certify with "
+            "polish=False for bounds."
         )
     return (
         f"the criterion of {problem.theorem.id} misses by a factor of about {missing:.3g} or more, "

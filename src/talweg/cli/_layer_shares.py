@@ -113,8 +113,8 @@ def _graph_work(network: Network) -> int:
     """Multiplications for the second derivatives of one row, roughly.
 
     A unit vector for each entry of the value of each trained layer goes through the network, or of
-    its weights where they are fewer and there is one output; of the results all scalar products
-    are taken. With several outputs they do not come back: a fifth of the work.
+    its weights where they are fewer, and comes back for each output; of the results all scalar
+    products are taken. Too much where the maps of several outputs are not made.
     """
     sizes = [math.prod(shape) for shape in value_shapes(network)[1:]]
     products = sum(
@@ -126,9 +126,9 @@ def _graph_work(network: Network) -> int:
     for op, size in zip(network.operations, sizes, strict=True):
         if isinstance(op, Parametric) and op.trains:
             weights = sum(slot.tensor.numel() for slot in op.slots() if slot.trainable)
-            vectors = min(size, weights) if network.output_dim == 1 else size
+            vectors = min(size, weights)
             total += vectors * (products + vectors * entries)
-    return total if network.output_dim == 1 else total // 5
+    return total * network.output_dim
 
 
 def _picked(X: Tensor, counts: Tensor, rows: int) -> tuple[Tensor, Tensor]:

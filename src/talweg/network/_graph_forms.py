@@ -68,7 +68,7 @@ def is_formed(state: GraphState, a: int) -> bool:
 
 
 def goes_by_weight(state: GraphState, a: int) -> bool:
-    """Whether the directions from layer a are those of its weights instead of its value."""
+    """Whether the maps from layer a are bounded on its weights, for all samples together."""
     positions = state.shared_rule(a).rows(state.visits[a]).shape[2]
     if positions == 1 or not isinstance(state.network.nodes[a].operation, Parametric):
         return False
