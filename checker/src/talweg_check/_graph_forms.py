@@ -59,7 +59,7 @@ class Forms:
         largest = max(entries(kind.shape) + kind.work for kind in net.graph.kinds)
         cost = columns * (sum(map(entries, shapes)) + largest) * net.directions
         bounded(max(cost, columns * columns, pairs.trained_numbers(a) ** 2 * by_weight))
-        totals: dict[int, Balls] = {}
+        sums = {b: _Sum(self._order(a)[0]) for b in ends} if by_weight else {}
         step = max(CHUNK // cost, 1)
         for first in range(0, net.samples, step):
             part = np.s_[first : min(first + step, net.samples)]
@@ -76,17 +76,18 @@ class Forms:
                         x[i - first].reshape(columns, -1) if pairs.multiplied(a, b) else None,
                         None if change is None else change[i - first],
                     )  # fmt: skip
-                    if by_weight:
-                        gram = gram if narrow else self._on_weights(a, i, gram)
-                        totals[b] = totals[b] + gram if b in totals else gram
+                    if narrow:
+                        sums[b].add(gram)
+                    elif by_weight:
+                        sums[b].add_on_weights(gram, self._rows(a, np.s_[i : i + 1])[0, 0])
                     else:
                         norms.append(root_eigenvalue_upper(gram))
                 if not by_weight:
                     found = np.array(norms, dtype=object)
                     before = self.by_value.get((a, b), found[:0])
                     self.by_value[a, b] = np.concatenate([before, found])
-        for b, total in totals.items():
-            self.by_weight[a, b] = root_eigenvalue_upper(total)
+        for b, summed in sums.items():
+            self.by_weight[a, b] = root_eigenvalue_upper(summed.total())
 
     def _changes(
         self, part: slice, pushed: dict[int, Balls], bent: set[int], ends: list[int]
@@ -207,12 +208,50 @@ class Forms:
         seed[:, :, order.ravel()] = flat
         return seed.reshape(*flat.shape[:2], *self.net.kind(a).shape)
 
-    def _on_weights(self, a: int, i: int, gram: Balls) -> Balls:
-        """E_a^T N E_a for one group of weights: row by row h^T N h."""
-        order, rows = self._order(a)[0], self._rows(a, np.s_[i : i + 1])[0, 0]
-        positions = order.shape[1]
-        ordered = gram[np.ix_(order.ravel(), order.ravel())]
-        for _ in range(2):  # from one side, and from the other
-            flat = matmul(ordered.reshape(-1, positions), rows)
-            ordered = flat.reshape(len(ordered), -1).T
-        return ordered
+
+class _Sum:
+    """The sum of E_a^T N E_a over the samples, for one pair.
+
+    `order` are the entries of the value, (rows o, positions P): h^T N h, row by row, from one side
+    sample by sample, and from the other, for rows in one order, for as many samples as are held.
+    """
+
+    def __init__(self, order: Places) -> None:
+        self.order = order
+        self.first, self.second = np.triu_indices(len(order))
+        self.sums: list[Balls] = []
+        self.halves: list[Balls] = []  # (pairs of rows x c, P)
+        self.rows: list[Balls] = []  # (P, c)
+
+    def add(self, part: Balls) -> None:
+        """Some of the sum, or of its blocks by pairs of rows."""
+        self.sums = [part + before for before in self.sums] or [part]
+
+    def add_on_weights(self, gram: Balls, rows: Balls) -> None:
+        """N of one sample, and its rows h."""
+        positions, c = rows.shape
+        ordered = gram[np.ix_(self.order.ravel(), self.order.ravel())]
+        half = matmul(ordered.reshape(-1, positions), rows)
+        half = half.reshape(*self.order.shape, -1, c).transpose(2, 0, 3, 1)
+        self.halves.append(half[self.first, self.second].reshape(-1, positions))
+        self.rows.append(rows)
+        if half.size * len(self.halves) > CHUNK:
+            self._join()
+
+    def _join(self) -> None:
+        both = matmul(np.concatenate(self.halves, axis=1), np.concatenate(self.rows))
+        self.halves, self.rows = [], []
+        self.add(both.reshape(len(self.first), -1, both.shape[1]))
+
+    def total(self) -> Balls:
+        """The sum of all that was added, a square matrix."""
+        if self.halves:
+            self._join()
+        (found,) = self.sums
+        if found.ndim == 2:
+            return found
+        count, c = len(self.order), found.shape[2]
+        total = full((count, c, count, c), 0)
+        for o, other, block in zip(self.first, self.second, found, strict=True):
+            total[o, :, other], total[other, :, o] = block, block.T
+        return total.reshape(count * c, -1)
