@@ -111,8 +111,20 @@ Forms._crossed: positions <= c ==> positions < c
 Forms._crossed: positions <= c ==> positions > c
 -- Arb takes whole numbers of NumPy as they are, and only the first of the samples is read.
 Forms._places: exact(np.arange(1, entries(shape) + 1)) ==> np.arange(1, entries(shape) + 1)
-Forms._on_weights: self._rows(a, np.s_[i:i + 1]) ==> self._rows(a, np.s_[i:])
-Forms._on_weights: self._rows(a, np.s_[i:i + 1]) ==> self._rows(a, np.s_[i:i + 2])
+Forms._from: self._rows(a, np.s_[i:i + 1]) ==> self._rows(a, np.s_[i:])
+Forms._from: self._rows(a, np.s_[i:i + 1]) ==> self._rows(a, np.s_[i:i + 2])
+-- How many samples are joined at a time: memory and time.
+_Sum.add_on_weights: if half.size * len(self.halves) > CHUNK ==> if True
+_Sum.add_on_weights: if half.size * len(self.halves) > CHUNK ==> if False
+_Sum.add_on_weights: half.size * len(self.halves) > CHUNK ==> half.size * len(self.halves) >= CHUNK
+_Sum.add_on_weights: half.size * len(self.halves) > CHUNK ==> half.size * len(self.halves) <= CHUNK
+_Sum.add_on_weights: half.size * len(self.halves) ==> half.size / len(self.halves)
+_Sum.add_on_weights: half.size * len(self.halves) ==> half.size
+_Sum.add_on_weights: half.size * len(self.halves) ==> len(self.halves)
+_Sum.add_on_weights: self._join() ==> pass
+-- A sum has two axes or, by pairs of rows, three. Every entry of the whole is written.
+_Sum.total: found.ndim == 2 ==> found.ndim <= 2
+_Sum.total: full((count, c, count, c), 0) ==> full((count, c, count, c), 1)
 == _graph_grammar
 -- Whole numbers, and no others, are their own floor, which is never above.
 Graph.require_inputs: numbers == np.floor(numbers) ==> numbers <= np.floor(numbers)
