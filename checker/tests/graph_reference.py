@@ -376,18 +376,20 @@ def table(model: Model, counts: Array, radius: float) -> Array:
                 turned = m[b] * (gamma[b] * (hat[a][e] + pi[a][e]) + alpha * pi[a][e])
             if not product and not chosen:
                 continue
+            most = max(map(net.size, net.at))
+            ways = [
+                way for way in ([(a, b)] if product or a == b else [(a, b), (b, a)])
+                if k == 1 or k * directions(net, way[0]) * most <= 2**21
+            ]  # fmt: skip
             bounds = []
-            if k > 1:
+            if k > 1 and not (chosen and ways):
                 bound = weighted(a, omega + turned) if product else 0.0
                 if chosen:
                     both = each(lambda i, a=a, b=b, s=chosen: union(a, s, i) * union(b, s, i))
                     both = both + grown
                     bound += min(weighted(a, both * eps[b]), weighted(b, both * eps[a]))
                 bounds.append(bound)
-            ways = [(a, b)] if product or a == b else [(a, b), (b, a)]
             for one, two in ways:
-                if k > 1 and k * directions(net, one) * max(map(net.size, net.at)) > 2**21:
-                    continue
                 z = net.maps(one, two)
                 drift = eta.get(reads[two][0], zero)
                 change = turned + grown * eps[two] + bent * slack[two] * drift

@@ -112,7 +112,7 @@ def at_start(case: Bounded) -> Iterator[Comparison]:
             nodes = common(start.reach, a, b)
             forms = case.q(case.start, a, b)
             found = torch.tensor([trilinear(one, generator) for one in forms], dtype=torch.float64)
-            if (a, nodes) in start.nu:
+            if (a, nodes) in start.nu and (b, nodes) in start.nu:
                 bound = start.nu[a, nodes] * start.nu[b, nodes]
                 yield from _samples("nu nu", found, bound)
             elif not nodes:

@@ -29,10 +29,13 @@ from talweg.network import _graph_forms as forms_module
 from talweg.network import _graph_start as start_module
 from talweg.network._graph import Affine, Convolution, Mean
 from talweg.network._graph_lipschitz import GraphLipschitz
+from talweg.network._graph_start import common
 from talweg.network._graph_state import graph_state
 
 SEEDS = range(100, 122)
 RADII = (1e-8, 1e-4, 1e-2, 0.1, 0.5, 2.0, 10.0)
+OUTPUTS = (109, 110, 117)
+"""Seeds of graphs with several outputs."""
 NOISE = 1e-8
 """Of second derivatives by automatic differentiation where values are in the hundreds."""
 
@@ -221,12 +224,33 @@ def test_a_few_samples_at_a_time_give_the_same(seed: int, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("seed", range(100, 112))
-def test_ingredients_where_no_form_is_made(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("entries", [0, 60])
+def test_ingredients_where_few_forms_are_made(
+    seed: int, entries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # With several outputs and large values the norms of the factors are all there is.
-    monkeypatch.setattr(forms_module, "FORM_ENTRIES", 0)
+    monkeypatch.setattr(forms_module, "FORM_ENTRIES", entries)
     case = bounded(random_graph(seed))
     assert failures(at_start(case), 1e-9) == []
     assert failures(on_ball(case, 0.1, _top(case)), NOISE) == []
+
+
+def test_products_are_made_where_maps_do_not_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = set()
+    for seed, entries in itertools.product(OUTPUTS, (0, 60, 1 << 21)):
+        monkeypatch.setattr(forms_module, "FORM_ENTRIES", entries)
+        lipschitz = bounded(random_graph(seed)).lipschitz
+        state, start = lipschitz._state, lipschitz._start
+        mapped = start.by_value | start.by_weight
+        for place, a in enumerate(state.uses):
+            for b in state.uses[place:]:
+                bent = bool(common(start.reach, a, b))
+                product = start_module.multiplies(state, a, b)
+                maps = (a, b) in mapped or ((b, a) in mapped and not product)
+                if bent or product:
+                    assert ((a, b) in start.products) == (not (maps and bent)), (seed, a, b)
+                    seen.add((bent, product, maps))
+    assert len(seen) == 6
 
 
 @pytest.mark.parametrize("name", ["three layers", "four layers, two outputs", "biases only"])

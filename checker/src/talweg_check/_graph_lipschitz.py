@@ -88,8 +88,8 @@ class _OnBall(Moved):
         return table
 
     def _first(self, a: int, b: int, jobs: dict[int, list[tuple[Balls, Key]]]) -> None:
-        """The products of norms that bound a pair, for several outputs."""
-        if self.net.outputs == 1:
+        """The products of norms that bound a pair."""
+        if not self.pairs.factored(a, b):
             return
         if self.pairs.multiplied(a, b):
             jobs[a].append((self.start.omega[b, a] + self._turned(b, a), ("product", a, b)))
@@ -110,7 +110,7 @@ class _OnBall(Moved):
                 spread = self._rough(one, two)
                 bound = bound + self.start.maps.by_weight[one, two] + self._drift(one, spread)
             bounds.append(bound)
-        if self.net.outputs > 1:
+        if self.pairs.factored(a, b):
             curved = found.get(("curvature", a, b), arb(0))
             curved = curved.min(found.get(("curvature", b, a), curved))
             bounds.append(curved + found.get(("product", a, b), arb(0)))

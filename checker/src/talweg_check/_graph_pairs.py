@@ -60,6 +60,16 @@ class Pairs:
             found.append((b, a))
         return [(one, two) for one, two in found if self.formed(one)] if self.joined(a, b) else []
 
+    def factored(self, a: int, b: int) -> bool:
+        """Whether the pair is bounded by products of norms, a not behind b.
+
+        Only for several outputs, and where no map is made or nothing curved follows: then a map
+        counts every output alike.
+        """
+        if self.net.outputs == 1 or not self.joined(a, b):
+            return False
+        return not (self.both(a, b) and self.maps(a, b))
+
     def formed(self, a: int) -> bool:
         """Whether maps from a are made. The outputs count as they are, whatever their frame."""
         if self.net.outputs == 1:

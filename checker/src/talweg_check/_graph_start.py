@@ -27,8 +27,8 @@ CHUNK = 2_000_000  # entries of propagators that are held at once
 class Start:
     """At w0: `omega` by (b, a), for products; `nu` by (a, S), for curvature; each (n,).
 
-    They are for several outputs, with one the maps of `maps` are enough. `forms` and `sizes` belong
-    to the curved operations, `alpha` to those with a trained weight.
+    They are for the pairs that `Pairs.factored` names, for the others `maps` are enough. `forms`
+    and `sizes` belong to the curved operations, `alpha` to those with a trained weight.
     """
 
     def __init__(self, net: GraphNetwork) -> None:
@@ -42,31 +42,33 @@ class Start:
         self.alpha = {b: net.parametric(b).sensitivities(net.g[b]) for b in self.weighted}
         self.omega: dict[tuple[int, int], Balls] = {}
         self.nu: dict[tuple[int, Chosen], Balls] = {}
-        if net.outputs > 1:
+        self.factored = [
+            (a, b) for place, a in enumerate(net.at) for b in net.at[place:] if pairs.factored(a, b)
+        ]
+        if self.factored:
             self._first_bound()
         self.maps = Forms(net, pairs)
 
     def _first_bound(self) -> None:
         """omega and nu."""
         net = self.net
-        self.coupling = {b: net.parametric(b).coupling(net.g[b]) for b in self.weighted}
-        self.kept = sorted(
-            {net.reads[b][0] for b in self.weighted}
-            | {e for c in self.curved for e in net.reads[c]}
-        )
         self.omega = {
-            (b, a): full(net.samples, 0)
-            for b in self.weighted
-            for a in net.at
-            if net.reads[b][0] in net.reached[a]
+            (b, a): full(net.samples, 0) for a, b in self.factored if self.pairs.multiplied(a, b)
         }
         self.nu = {
-            (a, self.both(a, b)): full(net.samples, 0)
-            for a in net.at
-            for b in net.at
+            (end, self.both(a, b)): full(net.samples, 0)
+            for a, b in self.factored
+            for end in (a, b)
             if self.both(a, b)
         }
-        cost = sum(entries(net.kind(a).shape) * self._cost(a) for a in net.at)
+        ends = {b for b, _ in self.omega}
+        self.coupling = {b: net.parametric(b).coupling(net.g[b]) for b in ends}
+        self.bent = sorted(set().union(*(chosen for _, chosen in self.nu)))
+        self.kept = sorted(
+            {net.reads[b][0] for b in ends} | {e for c in self.bent for e in net.reads[c]}
+        )
+        self.sources = sorted({a for _, a in self.omega} | {a for a, _ in self.nu})
+        cost = sum(entries(net.kind(a).shape) * self._cost(a) for a in self.sources)
         bounded(cost)
         step = max(CHUNK // max(cost, 1), 1)
         for first in range(0, net.samples, step):
@@ -81,26 +83,24 @@ class Start:
     def _measure(self, part: slice) -> None:
         """The norms for some samples."""
         net = self.net
-        found = {a: net.tangents(a, part, self.kept) for a in net.at}
+        found = {a: net.tangents(a, part, self.kept) for a in self.sources}
         for a, tangents in found.items():
             norms = {}
-            for b in self.weighted:
+            for b in (b for b, of in self.omega if of == a):
                 e = net.reads[b][0]
-                if (b, a) in self.omega:
-                    if e not in norms:
-                        norms[e] = operator_norms_upper(_flat(tangents[e]))
-                    self.omega[b, a][part] = self._product(b, tangents[e], norms[e], part)
-        taus = {c: self._tau(c, list(found.values()), part) for c in self.curved}
+                if e not in norms:
+                    norms[e] = operator_norms_upper(_flat(tangents[e]))
+                self.omega[b, a][part] = self._product(b, tangents[e], norms[e], part)
+        taus = {c: self._tau(c, list(found.values()), part) for c in self.bent}
         for a, tangents in found.items():
+            chosen = [s for of, s in self.nu if of == a]
             roots = {
                 c: self.kind(c).root(
                     _cut(net.states[c], part), _cut(self.forms[c], part), taus[c],
                     [tangents.get(e) for e in net.reads[c]],
                 )
-                for c in self.curved
-                if c in net.reached[a]
+                for c in sorted(set().union(*chosen))
             }  # fmt: skip
-            chosen = [s for of, s in self.nu if of == a]
             for i in range(part.stop - part.start):
                 rows = {c: block(root[i].T) for c, root in roots.items()}
                 for s in chosen:

@@ -154,7 +154,7 @@ class GraphLipschitz:
         (e,) = self._state.network.nodes[b].inputs
         multiplied = a != b and self._state.shared_rule(b).multiplies and e - 1 in paths[a]
         found = []
-        if (b, a) in self._start.omega or (a, self._common(a, b)) in self._start.nu:
+        if (a, b) in self._start.products:
             found.append(self._curvature(a, b, on_ball, paths))
             if multiplied:
                 found[0] = add_up(found[0], self._product(a, b, on_ball, paths))

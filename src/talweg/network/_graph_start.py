@@ -1,9 +1,9 @@
 """What the Lipschitz bound of a graph takes from the stored weights (docs/theory/B6.md).
 
-For every pair of layers with weights and every sample: omega(0), the product term, and nu, the
-norms of the roots of the curved nodes that both reach. They come from the tangents P_{t,a}, dense
-matrices of one sample, pushed through the graph from each layer a, for as many samples at a time as
-fit.
+The maps Z, and for the pairs of layers with weights that these do not bound, or not best: omega(0),
+the product term, and nu, the norms of the roots of the curved nodes that both reach. They come from
+the tangents P_{t,a}, dense matrices of one sample, pushed through the graph from each layer a, for
+as many samples at a time as fit.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ class GraphStart:
 
     Attributes:
         reach: For each use a, the curved nodes that it reaches.
-        omega: ``(b, a)`` -> product weights ``(n,)``, where a reaches the input of b.
-        nu: ``(a, S)`` -> ``(n,)``, S a tuple of curved nodes.
+        products: Pairs ``(a, b)``, a not after b, that are bounded by products of norms.
+        omega: For them ``(b, a)`` -> product weights ``(n,)``, where a reaches the input of b.
+        nu: For them ``(a, S)`` -> ``(n,)``, S a tuple of curved nodes.
         by_value: ``(a, b)`` -> norms of the maps Z from the value of a, ``(n,)``.
         by_weight: ``(a, b)`` -> norm of the stacked maps from the weights of a.
         alpha: For each use whose weight trains, ``(n,)``.
@@ -48,6 +49,7 @@ class GraphStart:
     """
 
     reach: dict[int, tuple[int, ...]]
+    products: frozenset[Pair]
     omega: dict[Pair, Tensor]
     nu: dict[tuple[int, tuple[int, ...]], Tensor]
     by_value: dict[Pair, Tensor]
@@ -87,6 +89,32 @@ def common(reach: dict[int, tuple[int, ...]], a: int, b: int) -> tuple[int, ...]
     return tuple(c for c in reach[a] if c in other)
 
 
+def multiplies(state: GraphState, a: int, b: int) -> bool:
+    """Whether the trained weight of b multiplies what a moves."""
+    (e,) = state.network.nodes[b].inputs
+    if a == b or e == 0 or not state.shared_rule(b).multiplies:
+        return False
+    return reached(state, a)[e - 1]
+
+
+def by_products(state: GraphState, reach: dict[int, tuple[int, ...]]) -> frozenset[Pair]:
+    """The pairs that are bounded by products of norms: those without a map, and linear ones.
+
+    Where nothing curved follows, a map counts every output of b alike, a product the largest.
+    """
+    if state.outputs.shape[1] == 1:
+        return frozenset()
+    formed = {a for a in state.uses if is_formed(state, a)}
+    found = set()
+    for place, a in enumerate(state.uses):
+        for b in state.uses[place:]:
+            product, bent = multiplies(state, a, b), bool(common(reach, a, b))
+            mapped = a in formed or (b in formed and not product)
+            if (product and not bent) or (bent and not mapped):
+                found.add((a, b))
+    return frozenset(found)
+
+
 def graph_start(state: GraphState) -> GraphStart:
     """Everything in the bound that does not depend on the radius."""
     curved = curved_nodes(state)
@@ -99,8 +127,9 @@ def graph_start(state: GraphState) -> GraphStart:
         )  # fmt: skip
     sizes = [max(1, v.value.mid[0].numel()) for v in state.visits]
     own = [sizes[a] for a in state.uses] or [1]
-    # With one output the tangents from one layer are held at a time, else those from all.
-    columns = max(own) if state.outputs.shape[1] == 1 else sum(own)
+    products = by_products(state, reach)
+    # Maps: the tangents from one layer, for every output. Products: those from all layers.
+    columns = max(max(own) * state.outputs.shape[1], sum(own) if products else 0)
     per_sample = columns * 2 * sum(sizes)
     step = max(1, CHUNK_ENTRIES // max(per_sample, 1))
     alpha = {
@@ -116,8 +145,8 @@ def graph_start(state: GraphState) -> GraphStart:
     for start in range(0, state.samples, step):
         rows = slice(start, min(start + step, state.samples))
         part, sizes_there = _rows(state, rows), {t: a[rows] for t, a in alpha.items()}
-        if state.outputs.shape[1] > 1:
-            _one_chunk(part, reach, sizes_there, omega, nu, balances)
+        if products:
+            _one_chunk(part, reach, products, sizes_there, omega, nu, balances)
         exact = {
             c: part.rules[c].curvature(
                 part.visits[c], part.cotangents[c], part.visits[c].zero + 1.0
@@ -134,7 +163,7 @@ def graph_start(state: GraphState) -> GraphStart:
     }
     norms = tuple(spectral_norm_upper(flat(g)) for g in state.cotangents)
     return GraphStart(
-        reach,
+        reach, products,
         {pair: torch.cat(parts) for pair, parts in omega.items()},
         {key: torch.cat(parts) for key, parts in nu.items()},
         forms.value_norms(),
@@ -172,6 +201,7 @@ def _rows(state: GraphState, rows: slice) -> GraphState:
 def _one_chunk(
     state: GraphState,
     reach: dict[int, tuple[int, ...]],
+    products: frozenset[Pair],
     alpha: dict[int, Tensor],
     omega: dict[Pair, list[Tensor]],
     nu: dict[tuple[int, tuple[int, ...]], list[Tensor]],
@@ -179,15 +209,26 @@ def _one_chunk(
 ) -> None:
     """Append the norms for some samples."""
     nodes = state.network.nodes
+    sets: dict[int, dict[tuple[int, ...], None]] = {a: {} for a in state.uses}
+    for a, b in sorted(products):
+        if common(reach, a, b):
+            sets[a][common(reach, a, b)] = sets[b][common(reach, a, b)] = None
     kept: dict[int, dict[int, list[Ball | None]]] = {}
     squares: dict[int, list[Tensor]] = {
         c: [state.visits[0].zero.clone() for _ in nodes[c].inputs] for c in balances
     }
     for a in state.uses:
+        after = [b for b in state.uses if (a, b) in products and multiplies(state, a, b)]
+        if not sets[a] and not after:
+            continue
         pushed = pushed_from(state, a, value_seed(state, a))
-        _products(state, a, pushed, alpha, omega)
+        for b in after:
+            tangent = pushed[state.network.nodes[b].inputs[0] - 1]
+            if tangent is not None:
+                best = state.shared_rule(b).product_weights(state.cotangents[b], alpha[b], tangent)
+                omega.setdefault((b, a), []).append(best)
         kept[a] = {}
-        for c in reach[a]:
+        for c in reach[a] if sets[a] else ():
             tangents = [pushed[e - 1] if e > 0 else None for e in nodes[c].inputs]
             kept[a][c] = tangents
             if len(tangents) > 1:
@@ -204,30 +245,12 @@ def _one_chunk(
         roots[c] = state.rules[c].curvature(state.visits[c], state.cotangents[c], balance)
     for a in state.uses:
         grams: dict[int, Ball] = {}
-        for c in reach[a]:
+        for c in {c: None for nodes_of_pair in sets[a] for c in nodes_of_pair}:
             rooted = roots[c].root(kept[a][c])  # (n, d_a, r)
             grams[c] = matmul(rooted, rooted.mT, bound="norms")
-        for nodes_of_pair in dict.fromkeys(common(reach, a, b) for b in state.uses):
-            if nodes_of_pair:
-                total = grams[nodes_of_pair[0]]
-                for c in nodes_of_pair[1:]:
-                    total = total + grams[c]
-                norm = psd_norm_upper(total.symmetrized())
-                nu.setdefault((a, nodes_of_pair), []).append(norm)
-
-
-def _products(
-    state: GraphState,
-    a: int,
-    pushed: list[Ball | None],
-    alpha: dict[int, Tensor],
-    omega: dict[Pair, list[Tensor]],
-) -> None:
-    for b in state.uses:
-        rule = state.shared_rule(b)
-        (e,) = state.network.nodes[b].inputs
-        tangent = pushed[e - 1] if e > 0 else None
-        if tangent is None or not rule.multiplies:
-            continue
-        best = rule.product_weights(state.cotangents[b], alpha[b], tangent)
-        omega.setdefault((b, a), []).append(best)
+        for nodes_of_pair in sets[a]:
+            total = grams[nodes_of_pair[0]]
+            for c in nodes_of_pair[1:]:
+                total = total + grams[c]
+            norm = psd_norm_upper(total.symmetrized())
+            nu.setdefault((a, nodes_of_pair), []).append(norm)

@@ -47,6 +47,10 @@ def _pairs(name: str, checker: Checker) -> None:
                 demand(pairs.multiplied(a, b) == multiplied, f"product {a}, {b}")
                 joined = bool(page.both(a, b)) or multiplied or page.multiplied(b, a)
                 demand(pairs.joined(a, b) == joined, f"joined {a}, {b}")
+        for _ in page.limits(module):
+            for place, a in enumerate(net.at):
+                for b in net.at[place:]:
+                    demand(pairs.factored(a, b) is page.factored(a, b), f"products {a}, {b}")
         made = [
             pair for place, a in enumerate(net.at) for b in net.at[place:]
             for pair in pairs.maps(a, b)
@@ -107,19 +111,21 @@ def first_bounds_of_pairs(checker: Checker) -> None:
         for name in ("residual", "pictures", "two_gates", "images", "words", "partly", "bridged"):
             at = page_of(name)
             page: Page = at.moved
-            base = checker.graph_lipschitz.GraphLipschitz(network(checker, at))
-            ball = checker.graph_lipschitz._OnBall(base, arb(at.radius))
-            for place, a in enumerate(page.net.at):
-                for b in page.net.at[place:]:
-                    _first(checker, ball, page, a, b)
-                    _entry(checker, ball, page, a, b, rng)
+            net = network(checker, at)
+            for _ in page.limits(checker.graph_pairs):
+                base = checker.graph_lipschitz.GraphLipschitz(net)
+                ball = checker.graph_lipschitz._OnBall(base, arb(at.radius))
+                for place, a in enumerate(page.net.at):
+                    for b in page.net.at[place:]:
+                        _first(checker, ball, page, a, b)
+                        _entry(checker, ball, page, a, b, rng)
 
 
 def _first(checker: Checker, ball: Any, page: Page, a: int, b: int) -> None:
     jobs: dict[int, list[Any]] = {t: [] for t in page.net.at}
     ball._first(a, b, jobs)
     wanted: dict[tuple[str, int, int], Array] = {}
-    if page.k > 1:
+    if page.factored(a, b):
         if page.multiplied(a, b):
             wanted["product", a, b] = page.omega[b, a] + page.turned(b, a)
         if page.both(a, b):
@@ -139,9 +145,10 @@ def _entry(checker: Checker, ball: Any, page: Page, a: int, b: int, rng: Any) ->
     maps = [pair for pair in page.pairs() if pair in ((a, b), (b, a))]
     keys = [("map", *pair) for pair in maps]
     curved, product = bool(page.both(a, b)), page.multiplied(a, b)
-    if page.k > 1 and curved:
+    factored = page.factored(a, b)
+    if factored and curved:
         keys += [("curvature", a, b), *([("curvature", b, a)] if a != b else [])]
-    if page.k > 1 and product:
+    if factored and product:
         keys.append(("product", a, b))
     for large in (None, *keys):
         given = {key: rng.uniform(1, 2) + (9 if key == large else 0) for key in keys}
@@ -151,7 +158,7 @@ def _entry(checker: Checker, ball: Any, page: Page, a: int, b: int, rng: Any) ->
             if page.by_weight(one):
                 value += page.maps[one, two] + page.drift(one, page.rough(one, two))
             bounds.append(value)
-        if page.k > 1 and (curved or product):
+        if factored:
             ends = [given[key] for key in keys if key[0] == "curvature"]
             bounds.append(min(ends, default=0.0) + given.get(("product", a, b), 0.0))
         wanted = min(bounds, default=0.0)

@@ -20,20 +20,21 @@ def _parts(name: str, checker: Checker) -> None:
     page: Page = at.start
     with precision():
         net = network(checker, at)
-        for chunk in (1, 3000, 200000):
-            with (
-                instead(checker.graph_forms, CHUNK=chunk),
-                instead(checker.graph_start, CHUNK=chunk),
-            ):
-                start = checker.graph_start.Start(net)
-            for key, wanted in page.maps.items():
-                by = start.maps.by_weight if page.by_weight(key[0]) else start.maps.by_value
-                found = np.asarray(by[key], dtype=object)
-                bound(checker, found, wanted, f"map {key}", 1e-5, 1e-5, 1e-7)
-            for key, found in start.omega.items():
-                bound(checker, found, page.omega[key], f"omega {key}", 1e-6, 1e-9)
-            for key, found in start.nu.items():
-                bound(checker, found, page.nu[key], f"nu {key}", 1e-6, 1e-7)
+        for _ in page.limits(checker.graph_pairs):
+            for chunk in (1, 3000, 200000):
+                with (
+                    instead(checker.graph_forms, CHUNK=chunk),
+                    instead(checker.graph_start, CHUNK=chunk),
+                ):
+                    start = checker.graph_start.Start(net)
+                for key, wanted in page.maps.items():
+                    by = start.maps.by_weight if page.by_weight(key[0]) else start.maps.by_value
+                    found = np.asarray(by[key], dtype=object)
+                    bound(checker, found, wanted, f"map {key}", 1e-5, 1e-5, 1e-7)
+                for key, found in start.omega.items():
+                    bound(checker, found, page.omega[key], f"omega {key}", 1e-6, 1e-9)
+                for key, found in start.nu.items():
+                    bound(checker, found, page.nu[key], f"nu {key}", 1e-6, 1e-7)
 
 
 for _name in ("pictures", "images", "words", "residual", "attention"):
@@ -55,8 +56,9 @@ def limits_of_graphs(checker: Checker) -> None:
 
 
 def _held(name: str, checker: Checker) -> None:
-    for wanted, counted in _work(checker, name):
-        demand(counted == wanted, f"{counted}, not {wanted}")
+    for _ in page_of(name).start.limits(checker.graph_pairs):
+        for wanted, counted in _work(checker, name):
+            demand(counted == wanted, f"{counted}, not {wanted}")
 
 
 for _name in ("pictures", "images", "words", "tokens", "scenes", "two_gates", "tied", "grouped",
@@ -123,15 +125,16 @@ def _work(checker: Checker, name: str) -> list[tuple[Any, Any]]:
             if page.multiplied(a, b):
                 forms += n * [size(dense.reads[b][0]) ** 2]
     result.append((sorted(forms), sorted(counted["graph_forms"])))
-    if k > 1:
-        held = {dense.reads[b][0] for b in page.weighted}
-        held |= {e for c in page.curved for e in dense.reads[c]}
+    omega, nu = page.products()
+    if omega or nu:
+        held = {dense.reads[b][0] for b, _ in omega}
+        held |= {e for _, chosen in nu for c in chosen for e in dense.reads[c]}
         cost = sum(
             size(a) * (
                 sum(size(e) for e in held if e in dense.reached[a])
                 + max(size(t) + work[t] for t in dense.reached[a])
             )
-            for a in dense.at
+            for a in {a for _, a in omega} | {a for a, _ in nu}
         )  # fmt: skip
         result.append((cost, counted["graph_start"][0]))
         demand(set(counted["graph_start"][1:]) <= {size(e) ** 2 for e in held}, "Phi")

@@ -136,8 +136,6 @@ _OnBall.table: self.net.at[place:] ==> self.net.at[:]
 -- b is not before a.
 _OnBall.table: a != b ==> a < b
 _OnBall._first: a != b ==> a < b
--- There is an output.
-_OnBall._first: self.net.outputs == 1 ==> self.net.outputs <= 1
 -- The least number is compared with itself.
 _OnBall._entry: bounds[1:] ==> bounds[:]
 == _graph_norms
@@ -199,6 +197,7 @@ Pairs.__init__: sorted(net.moves) ==> net.moves
 -- b is not before a, and there is an output.
 Pairs.maps: a != b and (not self.multiplied(a, b)) ==> a < b and (not self.multiplied(a, b))
 Pairs.formed: self.net.outputs == 1 ==> self.net.outputs <= 1
+Pairs.factored: self.net.outputs == 1 ==> self.net.outputs <= 1
 Pairs.groups: (1, 1, *self.net.kind(a).shape) ==> (1, 2, *self.net.kind(a).shape)
 Pairs.groups: (1, 1, *self.net.kind(a).shape) ==> (2, 1, *self.net.kind(a).shape)
 -- The same number from patches, of one sample or of more: time.
@@ -208,7 +207,12 @@ Pairs.positions: self.net.values[self.net.reads[a][0]][:1] ==> self.net.values[s
 Pairs.positions: self.net.values[self.net.reads[a][0]][:1] ==> self.net.values[self.net.reads[a][0]][:2]
 == _graph_start
 -- The order does not matter.
-Start._first_bound: sorted({net.reads[b][0] for b in self.weighted} | {e for c in self.curved for e in net.reads[c]}) ==> {net.reads[b][0] for b in self.weighted} | {e for c in self.curved for e in net.reads[c]}
+Start._first_bound: sorted(set().union(*(chosen for _, chosen in self.nu))) ==> set().union(*(chosen for _, chosen in self.nu))
+Start._first_bound: sorted({net.reads[b][0] for b in ends} | {e for c in self.bent for e in net.reads[c]}) ==> {net.reads[b][0] for b in ends} | {e for c in self.bent for e in net.reads[c]}
+Start._first_bound: sorted({a for _, a in self.omega} | {a for a, _ in self.nu}) ==> {a for _, a in self.omega} | {a for a, _ in self.nu}
+Start._measure: sorted(set().union(*chosen)) ==> set().union(*chosen)
+-- A pair in the other order asks for nothing more.
+Start.__init__: [(a, b) for place, a in enumerate(net.at) for b in net.at[place:] if pairs.factored(a, b)] ==> [(a, b) for place, a in enumerate(net.at) for b in net.at[:] if pairs.factored(a, b)]
 -- Every entry is set afterwards.
 Start._first_bound: full(net.samples, 0) ==> full(net.samples, 1)
 Start._first_bound: full(net.samples, 0) ==> full(net.samples, 1) #1

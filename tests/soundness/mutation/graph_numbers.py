@@ -7,12 +7,13 @@ the page. Nothing here is read from the checker.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from tests.soundness.mutation import kind_numbers as page
+from tests.soundness.mutation.comparison import instead
 from tests.soundness.mutation.kind_numbers import op
 from tests.soundness.mutation.materials import Dense, Model
 
@@ -28,6 +29,7 @@ class Page:
         self.model, self.counts = model, counts
         self.net = net = Dense(model, counts)
         self.n, self.k = net.n, net.values[-1].shape[1]
+        self.formed = FORMED
         self.frame = np.eye(self.k) if frame is None else frame
         self.g = {t: self.frame @ g for t, g in net.g.items()}
         self.zero, self.order = np.zeros(self.n), sorted(net.moves)
@@ -199,9 +201,34 @@ class Page:
                 if not (self.both(a, b) or forward or backward):
                     continue
                 for one, two in [(a, b)] if forward or a == b else [(a, b), (b, a)]:
-                    if self.k == 1 or self.k * self.columns(one) * most <= FORMED:
+                    if self.k == 1 or self.k * self.columns(one) * most <= self.formed:
                         found.append((one, two))
         return found
+
+    def factored(self, a: int, b: int) -> bool:
+        """Whether products of norms bound a pair, a not behind b."""
+        product = self.multiplied(a, b) or self.multiplied(b, a)
+        mapped = any(pair in ((a, b), (b, a)) for pair in self.pairs())
+        if self.k == 1:
+            return False
+        return (bool(self.both(a, b)) and not mapped) or (product and not self.both(a, b))
+
+    def products(self) -> tuple[set[tuple[int, int]], set[tuple[int, frozenset[int]]]]:
+        """The keys of omega and nu that these ask for."""
+        at = self.net.at
+        pairs = [(a, b) for i, a in enumerate(at) for b in at[i:] if self.factored(a, b)]
+        nu = {(t, self.both(a, b)) for a, b in pairs for t in (a, b) if self.both(a, b)}
+        return {(b, a) for a, b in pairs if self.multiplied(a, b)}, nu
+
+    def limits(self, pairs: Any) -> Iterator[int]:
+        """With all maps, those that need few numbers, and none; the checker's module as well."""
+        most = max(map(self.net.size, self.net.at))
+        some = sorted(self.k * self.columns(a) * most for a in self.net.at)[len(self.net.at) // 2]
+        for limit in (FORMED, some, 0) if self.k > 1 else (FORMED,):
+            kept = self.maps
+            with instead(pairs, FORMED=limit), instead(self, formed=limit, maps=kept):
+                self.maps = {pair: kept[pair] for pair in self.pairs()}
+                yield limit
 
     def positions(self, a: int) -> int:
         shape = page.patches(self.items[a], self.inputs(a)[0], self.weights[a]).shape
