@@ -142,6 +142,11 @@ class Ball:
             bad = ~mid.isfinite() | rad.isnan()
             mid = torch.where(bad, 0.0, mid)
             rad = torch.where(bad, math.inf, rad)
+        return cls._moved(mid, rad)
+
+    @classmethod
+    def _moved(cls, mid: Tensor, rad: Tensor) -> Ball:
+        """Ball(mid, rad) of entries of balls and zeros, which need no look."""
         ball = object.__new__(cls)
         object.__setattr__(ball, "mid", mid)
         object.__setattr__(ball, "rad", rad)
@@ -229,7 +234,7 @@ class Ball:
             )
 
     def __neg__(self) -> Ball:
-        return Ball._settled(-self.mid, self.rad)
+        return Ball._moved(-self.mid, self.rad)
 
     def __add__(self, other: Operand) -> Ball:
         return self._plus(as_ball(other, self.device), 1)
@@ -337,22 +342,22 @@ class Ball:
     @property
     def T(self) -> Ball:
         """Transpose of a matrix (at most 2-D, as in torch)."""
-        return Ball._settled(self.mid.T, self.rad.T)
+        return Ball._moved(self.mid.T, self.rad.T)
 
     @property
     def mT(self) -> Ball:
         """Transpose of the last two dimensions."""
-        return Ball._settled(self.mid.mT, self.rad.mT)
+        return Ball._moved(self.mid.mT, self.rad.mT)
 
     def __getitem__(self, index: Any) -> Ball:
-        return Ball._settled(self.mid[index], self.rad[index])
+        return Ball._moved(self.mid[index], self.rad[index])
 
     def __len__(self) -> int:
         return len(self.mid)
 
     def reshape(self, *shape: int | Sequence[int]) -> Ball:
         """Reshape as `Tensor.reshape`."""
-        return Ball._settled(self.mid.reshape(*shape), self.rad.reshape(*shape))  # type: ignore[arg-type]
+        return Ball._moved(self.mid.reshape(*shape), self.rad.reshape(*shape))  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
         return f"Ball(shape={tuple(self.shape)}, mid={self.mid!r}, rad={self.rad!r})"
@@ -380,14 +385,14 @@ def as_ball(x: Operand, device: torch.device) -> Ball:
 
 def stack(balls: Sequence[Ball], dim: int = 0) -> Ball:
     """Balls of one shape stacked along a new dimension, as `torch.stack`."""
-    return Ball._settled(
+    return Ball._moved(
         torch.stack([b.mid for b in balls], dim), torch.stack([b.rad for b in balls], dim)
     )
 
 
 def cat(balls: Sequence[Ball], dim: int = 0) -> Ball:
     """Balls joined along an existing dimension, as `torch.cat`."""
-    return Ball._settled(
+    return Ball._moved(
         torch.cat([b.mid for b in balls], dim), torch.cat([b.rad for b in balls], dim)
     )
 

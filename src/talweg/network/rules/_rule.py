@@ -126,7 +126,32 @@ class Rule:
 
 def rearranged(ball: Ball, move: Callable[[Tensor], Tensor]) -> Ball:
     """A ball whose entries are moved, repeated or dropped, never computed with."""
-    return Ball._settled(move(ball.mid), move(ball.rad))
+    return Ball._moved(move(ball.mid), move(ball.rad))
+
+
+def readers(sources: Tensor, size: int) -> Tensor:
+    """For every entry the places ``k P + p`` of ``sources`` ``(K, P)`` that name it, ``(m, size)``.
+
+    m is the largest number of places of one entry; ``K P`` fills what is left.
+    """
+    flat = sources.flatten()
+    places = torch.argsort(flat, stable=True)
+    entries = flat[places]
+    counts = torch.bincount(flat, minlength=size + 1)
+    rank = torch.arange(len(flat), device=flat.device) - (counts.cumsum(0) - counts)[entries]
+    inside = entries < size
+    found = flat.new_full((max(1, int(counts[:size].amax())), size), len(flat))
+    found[rank[inside], entries[inside]] = places[inside]
+    return found
+
+
+def collected(parts: Ball, places: Tensor) -> Ball:
+    """Sums of entries: parts ``(b, r, Q)``, places ``(m, S)`` with Q for none, ``(b, r, S)``."""
+
+    def picked(t: Tensor) -> Tensor:
+        return torch.nn.functional.pad(t, (0, 1))[:, :, places]
+
+    return rearranged(parts, picked).sum(2)
 
 
 def as_batch(ball: Ball) -> Ball:

@@ -10,7 +10,16 @@ from torch import Tensor
 
 from talweg.enclosure import Ball, div_up, sqrt_up
 from talweg.network._graph import AveragePool, Mean
-from talweg.network.rules._rule import Rule, Tangents, Visit, as_batch, rearranged, unbatched
+from talweg.network.rules._rule import (
+    Rule,
+    Tangents,
+    Visit,
+    as_batch,
+    collected,
+    readers,
+    rearranged,
+    unbatched,
+)
 
 
 class _Averages(Rule):
@@ -20,6 +29,13 @@ class _Averages(Rule):
     def taken(self) -> Tensor:
         """Source of coordinate and position, ``(K, P)``."""
         raise NotImplementedError
+
+    @cached_property
+    def _readers(self) -> Tensor:
+        """The positions whose mean an entry is in, ``(m, S)``."""
+        count, positions = self.taken.shape
+        found = readers(self.taken, self._size())
+        return torch.where(found == count * positions, positions, found % positions)
 
     def split(self, x: Tensor) -> Tensor:
         """``(b, *shape_in)`` -> ``(b, rest, S)``."""
@@ -59,21 +75,9 @@ class _Averages(Rule):
 
     def pull(self, visit: Visit, g: Ball) -> list[Ball]:
         """A share of every mean that an entry is in."""
-        batch = as_batch(g) / float(len(self.taken))
-        size = self._size()
-        total: Ball | None = None
-        for sources in self.taken.to(g.device):
-
-            def scattered(t: Tensor, sources: Tensor = sources) -> Tensor:
-                parts = t.reshape(len(t), -1, sources.shape[0])
-                out = t.new_zeros(len(t), parts.shape[1], size + 1)
-                out[:, :, sources] = parts
-                return self.unsplit_input(out[:, :, :size])
-
-            one = rearranged(rearranged(batch, self.flattened), scattered)
-            total = one if total is None else total + one
-        assert total is not None
-        return [unbatched(total, g)]
+        shares = rearranged(as_batch(g) / float(len(self.taken)), self.flattened)
+        back = collected(shares, self._readers.to(g.device))
+        return [unbatched(rearranged(back, self.unsplit_input), g)]
 
     def flattened(self, x: Tensor) -> Tensor:
         """``(b, *shape)`` -> ``(b, rest, P)``."""

@@ -12,7 +12,15 @@ from torch import Tensor
 
 from talweg.enclosure import Ball, matmul
 from talweg.network._graph import Convolution
-from talweg.network.rules._rule import Tangents, Visit, as_batch, rearranged, unbatched
+from talweg.network.rules._rule import (
+    Tangents,
+    Visit,
+    as_batch,
+    collected,
+    readers,
+    rearranged,
+    unbatched,
+)
 from talweg.network.rules._shared import SharedRule, Window, exact_weight
 from talweg.verified import spectral_norm_upper
 
@@ -44,6 +52,11 @@ class ConvolutionRule(SharedRule):
             index = index.reshape(k * at.shape[0], p * at.shape[1])
             outside = outside.reshape(k * at.shape[0], p * at.shape[1])
         return index.masked_fill(outside, size).to(op.weight.device)
+
+    @cached_property
+    def _readers(self) -> Tensor:
+        """Coordinates and positions that take an entry, ``(m, S)``."""
+        return readers(self._taken, math.prod(self.inputs[0][1:]))
 
     @cached_property
     def overlap(self) -> float:  # type: ignore[override]
@@ -98,26 +111,14 @@ class ConvolutionRule(SharedRule):
         return unbatched(self._applied(as_batch(t), "norms"), t)
 
     def pull(self, visit: Visit, g: Ball) -> list[Ball]:
-        """The transposed convolution, one kernel coordinate after the other."""
+        """The transposed convolution: every entry collects from the windows that hold it."""
         groups = self.operation.groups
         b = g.shape[0] * g.shape[1]
-        size = math.prod(self.inputs[0][1:])
         channels = self.inputs[0][0]
         by_group = g.reshape(b, groups, self.shape[0] // groups, -1)  # (b, g, o, P)
         columns = matmul(self._matrices().mT, by_group, bound="norms")  # (b, g, c K, P)
-        columns = columns.reshape(b, channels, len(self._taken), -1)
-        total: Ball | None = None
-        for window, sources in enumerate(self._taken):
-
-            def scattered(t: Tensor, window: int = window, sources: Tensor = sources) -> Tensor:
-                out = t.new_zeros(b, channels, size + 1)
-                out[:, :, sources] = t[:, :, window]  # every source once, but for the padding
-                return out[:, :, :size]
-
-            one = rearranged(columns, scattered)
-            total = one if total is None else total + one
-        assert total is not None
-        return [total.reshape(*g.shape[:2], *self.inputs[0])]
+        back = collected(columns.reshape(b, channels, -1), self._readers)
+        return [back.reshape(*g.shape[:2], *self.inputs[0])]
 
     def patches(self, x: Ball) -> Ball:
         """Windows with all channels of the group."""

@@ -105,7 +105,7 @@ class _NormalizeCurvature:
         d = rule._row
         by_row = rule._rows(g, 2)  # (n, k, rows, d)
         centred_g = centred(by_row)
-        turned = Ball._settled(centred_g.mid.transpose(1, 2), centred_g.rad.transpose(1, 2))
+        turned = Ball._moved(centred_g.mid.transpose(1, 2), centred_g.rad.transpose(1, 2))
         sizes = spectral_norm_upper(turned)  # (n, rows)
         along = matmul(turned, y.reshape(*y.shape, 1))  # (n, rows, k, 1)
         across = norm_upper(along.magnitude_upper(), (-2, -1))
