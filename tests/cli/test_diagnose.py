@@ -66,3 +66,56 @@ def test_bad_input_is_one_message(
     assert done.code == 2, done.text
     assert words in " ".join(done.err.split())
     assert done.out == ""
+
+
+BAD = """
+torch.manual_seed(0)
+X, y = torch.randn(30, 3), torch.randn(30, 2)
+def net(k=2):
+    return torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, k))
+return {case}
+"""
+CASES = {
+    "nan": ("net(), X.where(X > X.min(), torch.nan), y", "X of diagnose: finite numbers"),
+    "infinite": ("net(), X, y.where(y > y.min(), torch.inf)", "y of diagnose: finite numbers"),
+    "too few": ("net(), X, y[:20]", "y of diagnose: one row for each row of X"),
+    "stretched": ("net(), X, y[:, :1]", "y of diagnose: the shape of the outputs, (n, 2)"),
+    "labels": ("net(), X, torch.arange(30) % 3", "class labels from 0 to 1"),
+    "shaped labels": ("net(), X, torch.zeros(30, 1).long()", "class labels from 0 to 1"),
+    "probabilities": (
+        "dict(model=net(), X=X, y=y[:, 0], loss='cross_entropy')", "a probability for each output"
+    ),
+    "two outputs": (
+        "type('M', (torch.nn.Linear,), {'forward': lambda s, x: (x, x)})(3, 2), X, y",
+        "one tensor of outputs",
+    ),
+    "smoothing": (
+        "dict(model=net(), X=X, y=torch.arange(30) % 2, label_smoothing=2.0)",
+        "a number from 0 to 1",
+    ),
+    "smoothed squares": (
+        "dict(model=net(), X=X, y=y, label_smoothing=0.1)", "choose --loss cross_entropy"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_data_that_do_not_fit_are_refused(
+    name: str, talweg: Command, write_spec: WriteSpec
+) -> None:
+    case, words = CASES[name]
+    done = talweg("diagnose", write_spec(BAD.replace("{case}", case)), "--steps", "10")
+    assert done.code == 2, done.text
+    assert words in done.text
+    assert "Traceback" not in done.text
+
+
+def test_the_smoothing_of_the_specification_counts(talweg: Command, write_spec: WriteSpec) -> None:
+    case = "dict(model=net(), X=X, y=torch.arange(30) % 2, label_smoothing=0.1)"
+    done = talweg("diagnose", write_spec(BAD.replace("{case}", case)), "--steps", "20")
+    assert done.code == 0, done.text
+    last = done.out.splitlines()[-1]
+    assert last == (
+        "Tried: 20 steps of sgd, step size 0.1, batches of 64, cross_entropy with label smoothing "
+        "0.1."
+    )

@@ -310,3 +310,50 @@ def test_without_rows_the_answer_is_not_sure() -> None:
     model = _mlp()
     monitor = talweg.Monitor(model, torch.optim.SGD(model.parameters(), 0.1), F.mse_loss)
     assert [f.kind for f in monitor.findings()] == ["unsure"]
+
+
+def test_a_smoothed_cross_entropy_tells_its_infimum() -> None:
+    torch.manual_seed(0)
+    X, y = torch.randn(24, 3), torch.arange(24) % 3
+    model = nn.Sequential(nn.Linear(3, 64), nn.Tanh(), nn.Linear(64, 3))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    loss = nn.CrossEntropyLoss(label_smoothing=0.1)
+    with talweg.Monitor(model, optimizer, loss, every={"gradient": 20, "curvature": 40}) as m:
+        for _ in range(400):
+            m.step((X, y))
+            optimizer.zero_grad()
+            loss(model(X), y).backward()
+            optimizer.step()
+    q = torch.full((3,), 0.1 / 3, dtype=torch.float64)
+    q[0] += 0.9
+    assert m.f_star == pytest.approx(float(-(q * q.log()).sum()), rel=1e-12)
+    assert float(loss(model(X), y).detach()) > m.f_star - 1e-6
+    assert next(f.kind for f in m.findings((X, y))) == "converging"
+    assert talweg.Monitor(model, optimizer, loss, f_star=0.0).f_star == 0.0
+
+
+def test_a_full_batch_has_no_noise() -> None:
+    torch.manual_seed(0)
+    X = torch.randn(30, 4)
+    y = torch.randn(30, 1)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    found = talweg.diagnose(model, (X, y), F.mse_loss, optimizer, steps=40)
+    assert "noise_floor" not in [f.kind for f in found]
+
+
+def test_numbers_that_are_not_finite_are_refused() -> None:
+    X = torch.randn(8, 3)
+    X[5, 1] = torch.nan
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(talweg.InputError, match="got nan in row 5 of a batch"):
+        talweg.diagnose(model, (X, torch.zeros(8, 1)), F.mse_loss, optimizer, steps=10)
+
+
+def test_a_batch_in_two_arguments_is_refused() -> None:
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    monitor = talweg.Monitor(model, optimizer, F.mse_loss)
+    with monitor, pytest.raises(talweg.InputError, match=r"step\(\(X, y\)\)"):
+        monitor.step(torch.zeros(4, 3), torch.zeros(4, 2))

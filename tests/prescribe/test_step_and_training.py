@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import talweg
 from talweg import InputError
-from talweg.prescribe import TrainedUntilProved, certified_step, train_until_proved
+from talweg.prescribe import TrainedUntilProved, _until_proved, certified_step, train_until_proved
 
 Data = tuple[Tensor, Tensor]
 
@@ -340,3 +340,33 @@ def test_float_limits_match_dense_eigenvalues() -> None:
     assert found.status == "UNDECIDED"
     assert found.step_size is None
     assert math.isfinite(found.gauss_newton_limit_approx or math.nan)
+
+
+def test_an_obstacle_besides_the_criterion_ends_the_search(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # PyTorch's softplus returns its input beyond a threshold: no theorem speaks of that function.
+    torch.manual_seed(0)
+    X, y = torch.randn(12, 3).double(), torch.randn(12, 1).double()
+    model = nn.Sequential(nn.Linear(3, 64), nn.Softplus(), nn.Linear(64, 1)).double()
+    with torch.no_grad():
+        model[0].weight.mul_(15.0)
+    calls = []
+    genuine = _until_proved.certify
+
+    def counted(*args: object, **settings: object) -> object:
+        calls.append(1)
+        return genuine(*args, **settings)
+
+    monkeypatch.setattr(_until_proved, "certify", counted)
+    found = train_until_proved(
+        model, (X, y),
+        lambda p: torch.optim.LBFGS(p, line_search_fn="strong_wolfe"), max_steps=100, check_every=5,
+        descent_steps=0,
+    )  # fmt: skip
+    assert found.status == "UNDECIDED"
+    assert found.reason.startswith("the criterion was met, but something else stands in the way at")
+    assert "softplus at '1' is not its ideal function" in found.reason
+    assert min(check.missing_factor for check in found.checks) < 1.0
+    assert found.steps < 100
+    assert len(calls) < 12

@@ -242,6 +242,9 @@ def diagnose(
     loss: Annotated[
         MeanLoss | None, typer.Option(help="Mean loss; chosen by the targets if not given.")
     ] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(help="Label smoothing of a cross-entropy.")
+    ] = None,
 ) -> None:
     """Train a copy for a while and say what limits it, likeliest cause first: no proof."""
     with errors_reported():
@@ -255,6 +258,7 @@ def diagnose(
                 batch,
                 steps,
                 loss and loss.value,
+                label_smoothing,
                 quiet=quiet,
                 as_json=json,
             )

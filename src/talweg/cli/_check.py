@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from talweg._errors import InputError
 from talweg.cli._checker import run_checker
 from talweg.cli._console import print_json, stdout_console
 from talweg.cli._outcome import DONE, MISUSE, NOT_PROVED
 from talweg.cli._progress import progress_shown
+
+if TYPE_CHECKING:
+    from talweg.cli._spec import Problem
 
 
 def run_check(
@@ -31,6 +34,7 @@ def run_check(
     """
     if not file.is_file():
         raise InputError(f"FILE of talweg check must be a certificate; there is no file {file}.")
+    problem = None if against is None else _loaded(against)
     with progress_shown("talweg check", quiet=quiet) as say:
         say("the checker reads and computes")
         answer = run_checker(file, grade)
@@ -45,9 +49,9 @@ def run_check(
         **answer.record,
     }
     code = answer.exit_code
-    if against is not None:
+    if problem is not None:
         record["against"] = against
-        record["differences"] = _differences(file, against)
+        record["differences"] = _differences(file, problem)
         if record["differences"] and code == DONE:
             code = NOT_PROVED
     if as_json:
@@ -57,11 +61,15 @@ def run_check(
     return code
 
 
-def _differences(file: Path, spec: str) -> list[str]:
-    from talweg.certificate import differences
+def _loaded(spec: str) -> Problem:
     from talweg.cli._spec import load_problem
 
-    problem = load_problem(spec)
+    return load_problem(spec)
+
+
+def _differences(file: Path, problem: Problem) -> list[str]:
+    from talweg.certificate import differences
+
     with contextlib.redirect_stdout(sys.stderr):
         return list(differences(file, problem.model, (problem.X, problem.y)))
 

@@ -22,6 +22,9 @@ from torch import Tensor
 
 from talweg._errors import InputError
 
+MOST_READ = 4096
+"""Samples after which reading stops."""
+
 
 @dataclass(frozen=True)
 class DataFacts:
@@ -52,7 +55,7 @@ class DataFacts:
     floor: float
 
 
-def inspect_data(batches: Iterable[Any], samples: int = 4096) -> DataFacts | None:
+def inspect_data(batches: Iterable[Any], samples: int = MOST_READ) -> DataFacts | None:
     """Facts about one pass over the data, or its first samples.
 
     Args:

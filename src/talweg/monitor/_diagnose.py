@@ -26,7 +26,7 @@ def diagnose(
     *,
     steps: int = 400,
     loss_of: Loss | None = None,
-    f_star: float = 0.0,
+    f_star: float | None = None,
     progress: Callable[[int, Row], None] | None = None,
 ) -> Findings:
     """What limits this training, from the present weights on, by evidence.
@@ -44,14 +44,15 @@ def diagnose(
         optimizer: The optimiser of the model's parameters.
         steps: Length of the trial.
         loss_of: As of Monitor; then `loss_fn` is None.
-        f_star: A lower bound of the loss.
+        f_star: A lower bound of the loss, as of Monitor.
         progress: Called with the step and its row after every look.
 
     Returns:
         Findings, the likeliest cause first; never empty.
 
     Raises:
-        InputError: no batch, fewer than 10 steps, or what Monitor does not accept.
+        InputError: no batch, fewer than 10 steps, numbers in a batch that are not finite, or what
+            Monitor does not accept.
     """
     if steps < 10:
         raise InputError(
@@ -68,6 +69,7 @@ def diagnose(
             own_model, own_optimizer, loss_fn, loss_of=loss_of, f_star=f_star, every=every
         ) as monitor:
             for step, batch in enumerate(itertools.islice(_endless(loader), steps)):
+                _require_finite(batch)
                 row = monitor.step(batch)
                 own_optimizer.zero_grad()
                 torch.autograd.backward(monitor.loss(own_model, batch))
@@ -75,6 +77,19 @@ def diagnose(
                 if progress is not None and row is not None:
                     progress(step, row)
         return monitor.findings(loader)
+
+
+def _require_finite(batch: Any) -> None:
+    for item in batch if isinstance(batch, tuple | list) else ():
+        if isinstance(item, Tensor) and item.is_floating_point():
+            bad = ~item.isfinite()
+            if bool(bad.any()):
+                place = tuple(int(i) for i in bad.nonzero()[0])
+                raise InputError(
+                    f"loader of diagnose: finite numbers are required; got {float(item[place])} in "
+                    f"row {place[0] if place else 0} of a batch ({int(bad.sum())} such entries of "
+                    f"{item.numel()}); repair or remove these rows"
+                )
 
 
 def _is_pair(loader: Iterable[Any]) -> bool:

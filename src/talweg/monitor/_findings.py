@@ -30,10 +30,10 @@ def findings(history: History, model: ModelFacts, data: DataFacts | None) -> Fin
             Finding(
                 "unsure",
                 0.5,
-                f"{len(history.losses)} looks at the loss over {history.steps} steps, "
-                f"{history.left:.0%} of it is left, and no rule applies",
+                _seen(history) + ", and no rule applies",
                 "E5",
-                "Watch for longer, or measure the gradient and the curvature more often.",
+                "Watch for longer, or measure more often: overhead=0.5 of Monitor allows half of "
+                'the time, every={"gradient": 20} fixes a period.',
             )
         )
     # Two rules may tell of one thing, from its cause and from its effect: the surer one stays.
@@ -43,3 +43,10 @@ def findings(history: History, model: ModelFacts, data: DataFacts | None) -> Fin
         for f in best.values()
     ]
     return ranked(placed)
+
+
+def _seen(history: History) -> str:
+    looks = len(history.losses)
+    if looks < 2:
+        return f"{looks or 'no'} look at the loss, which shows no course"
+    return f"{looks} looks at the loss over {history.steps} steps, {history.left:.0%} of it is left"

@@ -18,6 +18,7 @@ from talweg.monitor._data import inspect_data
 from talweg.monitor._finding import Findings
 from talweg.monitor._findings import findings
 from talweg.monitor._history import History
+from talweg.monitor._infimum import telling
 from talweg.monitor._kernel import look_at_kernel
 from talweg.monitor._looks import (
     batch_size,
@@ -70,7 +71,8 @@ class Monitor:
         loss_fn: ``loss_fn(outputs, targets)`` -> mean loss, for batches ``(inputs, targets)``.
         loss_of: ``loss_of(model, batch)`` -> mean loss, for batches of another form; then give no
             `loss_fn`.
-        f_star: A lower bound of the loss; 0 suits squared losses and cross-entropy.
+        f_star: A lower bound of the loss. None is 0, which suits squared losses and cross-entropy,
+            and the entropy of the labels for a `torch.nn.CrossEntropyLoss` that smooths them.
         overhead: Time that measurements may take, as a share of the time of all else.
         every: Fixed periods in steps for some of the kinds "gradient", "curvature", "units",
             "updates", "kernel", whatever they cost; 0 switches one off.
@@ -100,7 +102,7 @@ class Monitor:
         loss_fn: Callable[..., Tensor] | None = None,
         *,
         loss_of: Loss | None = None,
-        f_star: float = 0.0,
+        f_star: float | None = None,
         overhead: float = 0.05,
         every: Mapping[str, int] | None = None,
         parts: int = 4,
@@ -118,7 +120,7 @@ class Monitor:
                 "loss_fn of Monitor: exactly one of loss_fn(outputs, targets) and loss_of(model, "
                 "batch) is required; got both or neither; pass one"
             )
-        if not isinstance(f_star, int | float) or not math.isfinite(f_star):
+        if f_star is not None and not (isinstance(f_star, int | float) and math.isfinite(f_star)):
             raise InputError(
                 f"f_star of Monitor: a finite lower bound of the loss is required; got {f_star!r}; "
                 "0 is one for squared losses and cross-entropy"
@@ -136,8 +138,10 @@ class Monitor:
                 "model of Monitor: a module with at least one parameter that requires a gradient "
                 "is required; got none; unfreeze one"
             )
+        self.f_star = 0.0 if f_star is None else float(f_star)
+        if f_star is None:
+            loss_fn = telling(loss_fn, self._take_infimum)
         self.loss = loss_of if loss_of is not None else _pair_loss(loss_fn)
-        self.f_star = float(f_star)
         self.parts, self.seed = parts, seed
         self.curvature_samples, self.lanczos_steps = curvature_samples, lanczos_steps
         self.kernel_samples = kernel_samples
@@ -155,6 +159,9 @@ class Monitor:
         self._begun = 0.0
         self._start: ModelFacts | None = None
         self._handles: list[Any] = []
+
+    def _take_infimum(self, value: float) -> None:
+        self.f_star = value
 
     def __enter__(self) -> Monitor:
         self._start = inspect_model(self.model, self.optimizer)
@@ -190,7 +197,15 @@ class Monitor:
 
         Returns:
             The row of this step, or None if nothing was due.
+
+        Raises:
+            InputError: `loss` is no single number.
         """
+        if isinstance(loss, Tensor) and loss.numel() != 1:
+            raise InputError(
+                "loss of Monitor.step: one number is required; got a tensor of shape "
+                f"{tuple(loss.shape)}; pass inputs and targets as one batch: step((X, y))"
+            )
         start = time.perf_counter()
         if self.steps == 0:
             self.fresh = self.optimizer_steps == 0

@@ -12,7 +12,7 @@ import math
 import statistics
 from collections.abc import Iterator
 
-from talweg.monitor._data import DataFacts
+from talweg.monitor._data import MOST_READ, DataFacts
 from talweg.monitor._finding import Finding
 from talweg.monitor._history import History
 from talweg.monitor._rules_facts import TINY, row_size, units_died
@@ -40,7 +40,8 @@ def run_rules(history: History, model: ModelFacts, data: DataFacts | None) -> It
         yield _too_large(history, _largest(history), True)
         return
     peak = max(loss for _, loss in history.losses)
-    noise, floor = _noise(history), _floor(history)
+    whole = _is_full_batch(history, data)
+    noise, floor = (0.0, 0.0) if whole else (_noise(history), _floor(history))
     noisy = noise > 2 and floor > FLOOR * (history.end - history.f_star)
     drowned = flat and noisy
     tiny = row_size(history, model) < TINY  # all units of ReLU networks lie near 0 there
@@ -142,6 +143,17 @@ def _noise(history: History) -> float:
     if math.isnan(square) or math.isnan(noise):
         return math.nan
     return noise / size / square if square > 0 else math.inf
+
+
+def _is_full_batch(history: History, data: DataFacts | None) -> bool:
+    """Whether a batch is nearly all of the data: what micro-batches differ by is then no noise.
+
+    A few samples of a batch are left out where it is cut into equal parts.
+    """
+    if data is None or data.samples >= MOST_READ:
+        return False
+    least = min(0.9 * data.samples, data.samples - 3)
+    return bool(history.late("batch_size", history.gradients) >= least)
 
 
 def _steepness(history: History) -> float:

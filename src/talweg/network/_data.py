@@ -149,7 +149,8 @@ def _require_real_tensor(value: object, name: str, role: str, *, whole: bool = F
         todo = f"Cast it: {name}.to(torch.float32)."
         if name == "y":
             todo = (
-                "If these are class labels, one-hot encode them: "
+                "If these are class labels, choose loss='cross_entropy' where there is one "
+                "(certify, train_until_proved), or one-hot encode them: "
                 "torch.nn.functional.one_hot(y).to(X.dtype); if they are numbers, cast: "
                 "y.to(X.dtype)."
             )

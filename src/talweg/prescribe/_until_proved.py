@@ -4,7 +4,9 @@ Between two checks every iterate is kept. At a check the residual norms of the i
 last one are held against ``sigma_0^2 / (2 beta)``, which changes slowly; those near or below it
 get a missing factor of their own (float kernel, float eigenvalue), and those whose factor is not
 clearly above 1 are certified, in order. So an iterate that meets the criterion only in passing is
-found as well, and the first one certified is the trapping time.
+found as well, and the first one certified is the trapping time. Where the criterion holds and
+something else stands in the way, the next iterates meet it too: only the last one up to the next
+check is tried then, and after a few of them the search ends.
 """
 
 from __future__ import annotations
@@ -48,6 +50,9 @@ BETAS = (0.97, 0.999)
 """Of the default, Adam with cosine decay; the first moment's coefficient as in ``talweg demo``."""
 
 CHECK_EVERY = 250
+OBSTACLES = 3
+"""Certificates refused for another reason than the criterion, after which the search ends."""
+
 STORED_BYTES = 1 << 29
 """Of iterates kept between two checks; checks come more often where a model is larger."""
 
@@ -61,8 +66,9 @@ class TrainedUntilProved(Shown):
         reason: One sentence.
         trapping_time: The first iterate (optimiser steps from the start) that was certified; None
             without one. Every iterate before it was looked at: by its residual norm, by a float
-            missing factor where that was near, and by `talweg.certify` where the factor was. The
-            criterion need not hold at every later iterate of the optimiser.
+            missing factor where that was near, and by `talweg.certify` where the factor was (once
+            up to the next check, where the criterion held and something else stood in the way).
+            The criterion need not hold at every later iterate of the optimiser.
         certified_from: The same: gradient descent is certified from these weights.
         steps: Steps that were taken in all, up to the check after the trapping time.
         rejected: Iterates before it that were certified without success.
@@ -204,6 +210,7 @@ def train_until_proved(
 
     checks = [watcher.check(trained, 0, None)]
     rejected: list[int] = []
+    obstacles: list[str] = []
     answer: Certificate = first
     window: list[Iterate] = []
     taken = 0
@@ -230,7 +237,10 @@ def train_until_proved(
                     "UNDECIDED", reason, None, taken, tuple(rejected), answer, trained,
                     tuple(checks), None,
                 )  # fmt: skip
+            blocked = False
             for offset in watcher.candidates(window, trained, checks[-2], checks[-1]):
+                if blocked and offset < len(window) - 1:
+                    continue
                 say(f"certify iterate {start + offset:,}")
                 restore(parameters, window[offset])
                 answer = certify(trained, (X, y), **trains.settings, attack=False)
@@ -241,15 +251,23 @@ def train_until_proved(
                         tuple(checks), trains, held_out, descent_steps,
                     )  # fmt: skip
                 rejected.append(start + offset)
-                watcher.calibrate(answer.as_given.missing_factor)
+                factor = answer.as_given.missing_factor
+                if factor is not None and factor < 1.0:
+                    blocked = True
+                    obstacles.append(f"iterate {start + offset:,}: {answer.reason}")
+                watcher.calibrate(factor)
             restore(parameters, window[-1])
+            if len(obstacles) >= OBSTACLES:
+                break
     answer = certify(trained, (X, y), **trains.settings, attack=False)
     least = min(check.missing_factor for check in checks)
     reason = (
         f"the criterion was not met within {taken:,} steps; the smallest missing factor at a "
-        f"check was {least:.4g}. Train longer, with a learning rate that decays, or use a wider "
-        "model."
+        f"check was {least:.4g}. Train longer (max_steps), with a learning rate that decays, or "
+        "use a wider model; certify(polish=True) may get there from these weights."
     )
+    if obstacles:
+        reason = f"the criterion was met, but something else stands in the way at {obstacles[-1]}"
     return TrainedUntilProved(
         "UNDECIDED", reason, None, taken, tuple(rejected), answer, trained, tuple(checks), None
     )
