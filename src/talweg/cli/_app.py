@@ -252,17 +252,10 @@ def diagnose(
 
         raise typer.Exit(
             run_diagnose(
-                spec,
-                optimizer.value,
-                lr,
-                batch,
-                steps,
-                loss and loss.value,
-                label_smoothing,
-                quiet=quiet,
-                as_json=json,
+                spec, optimizer.value, lr, batch, steps, loss and loss.value, label_smoothing,
+                quiet=quiet, as_json=json,
             )
-        )
+        )  # fmt: skip
 
 
 @app.command()

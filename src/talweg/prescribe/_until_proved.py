@@ -251,11 +251,10 @@ def train_until_proved(
                         tuple(checks), trains, held_out, descent_steps,
                     )  # fmt: skip
                 rejected.append(start + offset)
-                factor = answer.as_given.missing_factor
-                if factor is not None and factor < 1.0:
-                    blocked = True
+                if answer.verdict is not None and answer.verdict.conclusion is not None:
+                    blocked = True  # the theorem holds, and the claim is refused all the same
                     obstacles.append(f"iterate {start + offset:,}: {answer.reason}")
-                watcher.calibrate(factor)
+                watcher.calibrate(answer.as_given.missing_factor)
             restore(parameters, window[-1])
             if len(obstacles) >= OBSTACLES:
                 break
