@@ -176,7 +176,7 @@ def _spectrum(
         else state_symmetric_kernel(state)
     )
     begun = watch.add("kernel", begun)
-    bounds = smallest_eigenvalue_lower(kernel), psd_largest_eigenvalue_upper(kernel)
+    bounds = smallest_eigenvalue_lower(kernel, positive=True), psd_largest_eigenvalue_upper(kernel)
     watch.add("eigenvalues", begun)
     return bounds
 

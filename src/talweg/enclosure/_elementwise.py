@@ -23,13 +23,13 @@ import torch
 from torch import Tensor
 
 from talweg._errors import InputError
-from talweg.enclosure._ball import Ball
-from talweg.enclosure._directed import add_up, exact_float, mul_up, sub_down
+from talweg.enclosure._ball import Ball, lift_
+from talweg.enclosure._directed import add_up, exact_float, sub_down
 from talweg.enclosure._elementary import enclose
 from talweg.enclosure._pointwise import STANDARD, TAIL_RADIUS, Standard
 from talweg.enclosure._scalar import Interval
 
-PIECE = 32768  # entries: 256 KiB per tensor, and below the size at which torch starts threads
+PIECE = 65536  # entries: 512 KiB per tensor; fewer, and threads wait for the interpreter
 THIN = 2.0**-20
 LOG_2 = Interval(0.6931471805599453, 0.6931471805599454)
 
@@ -249,12 +249,14 @@ def _thin(standard: Standard, orders: Sequence[int], mid: Tensor, rad: Tensor) -
     images = []
     for order in orders:
         value, error = points[order]
-        steepness = torch.full_like(mid, standard.sup[order])
         if order < 2:
             slope, slope_error = points[order + 1]
-            local = add_up(add_up(slope.abs(), slope_error), mul_up(rad, standard.sup[order + 1]))
-            steepness = torch.minimum(steepness, local)
-        images.append(Ball._settled(value, add_up(error, mul_up(rad, steepness))))
+            # Three roundings; with the two below and one lift, see `_ball.py`.
+            steepness = slope.abs().add_(slope_error).add_(rad, alpha=standard.sup[order + 1])
+            change = steepness.clamp_(max=standard.sup[order]).mul_(rad)
+        else:
+            change = rad * standard.sup[order]
+        images.append(Ball._settled(value, lift_(change.add_(error))))
     return images
 
 

@@ -4,7 +4,8 @@ With s = sigmoid, e = exp(-|x|), d = 1/(1+e):  s(|x|) = d, s(-|x|) = e d, s' = e
 
     s''        = s' (1 - 2 s),
     softplus    f = max(x, 0) + log(1 + e),  f' = s,  f'' = s',
-    tanh        f' = 4 E D^2 with E = exp(-2|x|), D = 1/(1+E),  f'' = -2 f f',
+    tanh        f = (1 - E) D for x >= 0, f' = 4 E D^2 with E = exp(-2|x|), D = 1/(1+E),
+                f'' = -2 f f',
     silu        f^(k) = x s^(k) + k s^(k-1),
     gelu        f = x P, f' = P + x p, f'' = p (2 - x^2),
                 P = erfc(-x/sqrt 2)/2, p = exp(-x^2/2)/sqrt(2 pi),
@@ -32,14 +33,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from talweg.enclosure._ball import Ball
-from talweg.enclosure._directed import mul_up
+from talweg.enclosure._ball import Ball, lift_
+from talweg.enclosure._directed import UNIT_ROUNDOFF, mul_up, sub_up
 from talweg.enclosure._elementary import enclose
 from talweg.enclosure._scalar import Interval
 
 Turn = tuple[float, float, float, float]  # point from, to; value from, to
 
 TAIL_RADIUS = 1e-300
+UNDERFLOWS = 2.0**-1060  # more than a few products of numbers in [0, 4] lose by underflow
+CANCELLING = 0.125  # below it 1 - exp(-2x) has lost two bits, and tanh is looked up
 # 1/sqrt(2), 1/sqrt(2 pi), 2 sqrt(2/pi), 0.044715, each between neighbouring floats (tested).
 INV_SQRT2 = Interval(0.7071067811865475, 0.7071067811865476)
 INV_SQRT_2PI = Interval(0.3989422804014326, 0.3989422804014327)
@@ -54,18 +57,50 @@ def _logistic(x: Tensor | Ball) -> tuple[Ball, Ball, Ball]:
     s and 1 - s change by at most r e^r s'(m) and s' by (e^r - 1) s'(m): <= 2 r s'(m) for r <= 1/2.
     """
     mid = x.mid if isinstance(x, Ball) else x
-    size = -mid.abs()
-    e = _image("exp", size, size)
-    d = 1.0 / (e + 1.0)
-    ed = e * d
+    e = _Exponential(-mid.abs())
     positive = mid >= 0.0
-    values = (_where(positive, d, ed), _where(positive, ed, d), ed * d)
+    d, ed = e.d, e.times(e.d)
+    values = (
+        e.ball(torch.where(positive, d, ed), 4, 1.0),
+        e.ball(torch.where(positive, ed, d), 4, 1.0),
+        e.ball(ed * d, 8, 1.0),
+    )
     if isinstance(x, Ball):
         relative = torch.where(x.rad <= 0.5, 2.0 * x.rad, torch.inf)
         change = mul_up(values[2].magnitude_upper(), relative)
         s, complement, slope = (v.inflate(change) for v in values)
         return s, complement, slope
     return values
+
+
+class _Exponential:
+    """e = exp(y) for y <= 0 as a float with an error w, and rational functions of it.
+
+    A rational function Q of e with |Q'| <= c on [0, 1], computed in r roundings, each of a factor
+    or of a term with no cancellation, is within
+
+        (r + 1) u |fl Q| + c w + eta-sized underflows
+
+    of Q(exp(y)): (1 + u)^r / (1 - ..) <= 1 + (r + 1) u for the few roundings met here.
+
+    Args:
+        y: float64 tensor, finite, <= 0.
+    """
+
+    def __init__(self, y: Tensor) -> None:
+        self.e, above = enclose("exp", y)
+        self._w = sub_up(above, self.e)
+        self.d = 1.0 / (self.e + 1.0)
+        """1 / (1 + e): two roundings, derivative within 1."""
+
+    def times(self, factor: Tensor) -> Tensor:
+        """e factor, one rounding more."""
+        return self.e * factor
+
+    def ball(self, value: Tensor, roundings: int, steepness: float) -> Ball:
+        """The ball around `value`; `roundings` at least one more than it has met."""
+        rad = (self._w * steepness).add_(value.abs(), alpha=roundings * UNIT_ROUNDOFF)
+        return Ball._settled(value, lift_(rad).add_(UNDERFLOWS))
 
 
 def _image(name: str, lo: Tensor, hi: Tensor) -> Ball:
@@ -97,16 +132,27 @@ def _softplus(x: Tensor, first: int, top: int) -> list[Ball | None]:
 
 
 def _tanh(x: Tensor, first: int, top: int) -> list[Ball | None]:
-    value = None
-    if first == 0 or top >= 2:
-        value = _image("tanh", x, x)
-    e = _image("exp", -2.0 * x.abs(), -2.0 * x.abs())
-    d = 1.0 / (e + 1.0)
-    slope = 4.0 * (e * d * d)
+    e = _Exponential(-2.0 * x.abs())
+    # (4 E D^2)' = 4 (1 - E) D^3 lies in [0, 4]; the factor 4 is exact.
+    slope = e.ball(4.0 * (e.times(e.d) * e.d), 8, 4.0)
+    if first > 0 and top < 2:
+        return [None, slope]
+    value = _tanh_value(x, e)
     derivatives: list[Ball | None] = [value, slope]
-    if value is not None and top >= 2:
+    if top >= 2:
         derivatives.append(-2.0 * (value * slope))
     return derivatives
+
+
+def _tanh_value(x: Tensor, e: _Exponential) -> Ball:
+    """tanh(|x|) = (1 - E) D, with |((1 - E) D)'| = 2 D^2 <= 2; 1 - E cancels for small x."""
+    value = e.ball(torch.copysign((1.0 - e.e) * e.d, x), 6, 2.0)
+    small = (x.abs() < CANCELLING).nonzero()[:, 0]
+    if len(small):
+        below = x[small]
+        exact = _image("tanh", below, below)
+        value.mid[small], value.rad[small] = exact.mid, exact.rad
+    return value
 
 
 def _times_x(x: Tensor, h: list[Ball], top: int) -> list[Ball | None]:

@@ -305,10 +305,7 @@ class JacobianLipschitz:
         sigma = mul_up(on_ball.slope[a], on_ball.cotangent_z[b].reshape(-1, 1))
         inputs, changes = self._inputs, self._changes(a, on_ball)
         curvature = on_ball.curvature[a]
-        bent = torch.fmin(
-            inputs.cheap_norms_upper(tau, a, changes),
-            inputs.cheap_curvatures_upper(curvature, a, changes),
-        )
+        bent = self._cheap_bends(tau, curvature, a, changes)
         norms = inputs.cheap_norms_upper(sigma, a, changes)
 
         def combined(units: Tensor) -> Tensor:
@@ -367,16 +364,22 @@ class JacobianLipschitz:
         """``max_j tau_j``."""
         changes, inputs, curvature = self._changes(a, on_ball), self._inputs, on_ball.curvature[a]
         weights = mul_up(curvature, on_ball.extended[a].reshape(-1, 1))
-        cheap = torch.fmin(
-            inputs.cheap_norms_upper(weights, a, changes),
-            inputs.cheap_curvatures_upper(curvature, a, changes),
-        )
+        cheap = self._cheap_bends(weights, curvature, a, changes)
         if self._rough:
             return float(cheap.amax())
         return largest_refined(cheap, [
             (lambda units: inputs.curvatures_upper(curvature[:, units], a, changes), MANY),
             (lambda units: inputs.norms_upper(weights[:, units], a, changes), inputs.at_once(a)),
         ])  # fmt: skip
+
+    def _cheap_bends(
+        self, weights: Tensor, curvature: Tensor, a: int, changes: Tensor
+    ) -> Tensor:
+        """tau of every unit, less sharply; roughly means without the overlaps of the inputs."""
+        cheap = self._inputs.cheap_norms_upper(weights, a, changes)
+        if self._rough:
+            return cheap
+        return torch.fmin(cheap, self._inputs.cheap_curvatures_upper(curvature, a, changes))
 
 
 def jacobian_lipschitz_upper(state: Linearization, radius: float) -> float:

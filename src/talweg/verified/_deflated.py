@@ -37,8 +37,11 @@ def deflated_upper(mid: Tensor, vectors: Tensor, values: Tensor) -> float:
     """
     if not (bool(vectors.isfinite().all()) and bool(values.isfinite().all())):
         return math.inf
+    size = float(norm_upper(mid))
+    if not bool((values[0] > _rests_approx(values, size)).any()):
+        return math.inf  # the rest outweighs the top, however good the vectors are
     image = matmul(mid, vectors, bound="norms")  # (n, m)
-    return deflated_upper_from(image, float(norm_upper(mid)), vectors, values)
+    return deflated_upper_from(image, size, vectors, values)
 
 
 def deflated_upper_from(image: Ball, size: float, vectors: Tensor, values: Tensor) -> float:
@@ -62,11 +65,15 @@ def deflated_upper_from(image: Ball, size: float, vectors: Tensor, values: Tenso
 def _best_count(residual: Tensor, values: Tensor, size: float) -> int:
     """How many of the vectors give the least bound, in floats."""
     b2 = residual.square().sum(0).cumsum(0)
-    c = (size * size - values.square().cumsum(0)).clamp(min=0.0).sqrt()
-    gap = values[0] - c
+    gap = values[0] - _rests_approx(values, size)
     if not bool((gap > 0.0).any()):
         return 0
     return int(torch.where(gap > 0.0, b2 / gap, math.inf).argmin()) + 1
+
+
+def _rests_approx(values: Tensor, size: float) -> Tensor:
+    """What of |G|_F the first 1, 2, .. values leave, in floats."""
+    return (size * size - values.square().cumsum(0)).clamp(min=0.0).sqrt()
 
 
 def _bound(vectors: Tensor, values: Tensor, residual: Ball, size: float) -> float:
