@@ -20,7 +20,8 @@ from torch import Tensor
 from talweg._errors import InputError
 from talweg.enclosure import Ball, add_up, mul_up, sqrt_up, sub_up
 from talweg.network._linearization import Linearization
-from talweg.network._maxima import largest_refined, nonnegative_norm_upper
+from talweg.network._maxima import nonnegative_norm_upper
+from talweg.network._unit_maxima import UnitMaxima
 from talweg.network._weight_norms import (
     WeightNorms,
     curved_stages,
@@ -28,9 +29,6 @@ from talweg.network._weight_norms import (
     weight_norms,
 )
 from talweg.network._weighted_inputs import WeightedInputs
-
-MANY, SOME = 512, 64
-"""Hidden units that one call of a middling bound gets, and of a dearer one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +71,7 @@ class JacobianLipschitz:
         self._norms: WeightNorms = weight_norms(state, rough=rough)
         self._known: dict[float, float] = {}
         self._inputs = WeightedInputs(state)
+        self._units = UnitMaxima(self._inputs, rough=rough)
 
     @property
     def is_rough(self) -> bool:
@@ -269,7 +268,7 @@ class JacobianLipschitz:
         """``I_ba``."""
         if a == b - 1:
             weights = mul_up(on_ball.slope[a], on_ball.cotangent_z[b].reshape(-1, 1))
-            return self._largest_unit_norm(weights, a, on_ball)
+            return self._units.norm_upper(weights, a, self._changes(a, on_ball))
         return self._weighted_norm(mul_up(on_ball.cotangent_z[b], b_norm[b - 1]), a, on_ball)
 
     def _curvature(
@@ -280,7 +279,9 @@ class JacobianLipschitz:
         if not curved:
             return 0.0
         if a == b and curved == [b]:
-            return self._largest_unit_curvature(b, on_ball)
+            return self._units.bend_upper(
+                on_ball.curvature[b], on_ball.extended[b], b, self._changes(b, on_ball)
+            )
         # A diagonal Q_b has no entry of its own: its largest eigenvalue is its largest entry.
         own = nu[b, b] if (b, b) in nu else sqrt_up(on_ball.curvature[b].amax(1))
         weights = mul_up(own, nu[a, b])
@@ -301,40 +302,9 @@ class JacobianLipschitz:
     def _unit_by_unit(self, pair: tuple[int, int], on_ball: _OnBall) -> float:
         """``max_j (tau_j + sqrt(tau_j^2 + 4 sigma_j^2)) / 2``."""
         a, b = pair
-        tau = mul_up(on_ball.curvature[a], on_ball.extended[a].reshape(-1, 1))  # (n, d_a)
-        sigma = mul_up(on_ball.slope[a], on_ball.cotangent_z[b].reshape(-1, 1))
-        inputs, changes = self._inputs, self._changes(a, on_ball)
-        curvature = on_ball.curvature[a]
-        bent = self._cheap_bends(tau, curvature, a, changes)
-        norms = inputs.cheap_norms_upper(sigma, a, changes)
-
-        def combined(units: Tensor) -> Tensor:
-            t, s = bent[units], norms[units]
-            root = sqrt_up(add_up(mul_up(t, t), mul_up(mul_up(s, s), 4.0)))
-            return mul_up(add_up(t, root), 0.5)
-
-        def by_powers(units: Tensor) -> Tensor:
-            found = inputs.power_norms_upper(sigma[:, units], a, changes)
-            norms[units] = torch.fmin(norms[units], found)
-            return combined(units)
-
-        def by_overlaps(units: Tensor) -> Tensor:
-            found = inputs.curvatures_upper(curvature[:, units], a, changes)
-            bent[units] = torch.fmin(bent[units], found)
-            return combined(units)
-
-        def sharply(units: Tensor) -> Tensor:
-            found = inputs.norms_upper(sigma[:, units], a, changes)
-            norms[units] = torch.fmin(norms[units], found)
-            found = inputs.norms_upper(tau[:, units], a, changes)
-            bent[units] = torch.fmin(bent[units], found)
-            return combined(units)
-
-        cheap = combined(torch.arange(len(bent), device=bent.device))
-        if self._rough:
-            return float(cheap.amax())
-        return largest_refined(
-            cheap, [(by_powers, MANY), (by_overlaps, SOME), (sharply, inputs.at_once(a))]
+        weights = mul_up(on_ball.slope[a], on_ball.cotangent_z[b].reshape(-1, 1))  # (n, d_a)
+        return self._units.combined_upper(
+            on_ball.curvature[a], on_ball.extended[a], weights, a, self._changes(a, on_ball)
         )
 
     # Norms of weighted extended inputs.
@@ -348,38 +318,6 @@ class JacobianLipschitz:
         """``|diag(weights) H~_{a-1}|`` on the ball; weights ``(n,)`` >= 0."""
         changes = self._changes(a, on_ball)
         return float(self._inputs.norms_upper(weights.reshape(-1, 1), a, changes)[0])
-
-    def _largest_unit_norm(self, weights: Tensor, a: int, on_ball: _OnBall) -> float:
-        changes = self._changes(a, on_ball)
-        inputs = self._inputs
-        cheap = inputs.cheap_norms_upper(weights, a, changes)
-        if self._rough:
-            return float(cheap.amax())
-        return largest_refined(cheap, [
-            (lambda units: inputs.power_norms_upper(weights[:, units], a, changes), MANY),
-            (lambda units: inputs.norms_upper(weights[:, units], a, changes), inputs.at_once(a)),
-        ])  # fmt: skip
-
-    def _largest_unit_curvature(self, a: int, on_ball: _OnBall) -> float:
-        """``max_j tau_j``."""
-        changes, inputs, curvature = self._changes(a, on_ball), self._inputs, on_ball.curvature[a]
-        weights = mul_up(curvature, on_ball.extended[a].reshape(-1, 1))
-        cheap = self._cheap_bends(weights, curvature, a, changes)
-        if self._rough:
-            return float(cheap.amax())
-        return largest_refined(cheap, [
-            (lambda units: inputs.curvatures_upper(curvature[:, units], a, changes), MANY),
-            (lambda units: inputs.norms_upper(weights[:, units], a, changes), inputs.at_once(a)),
-        ])  # fmt: skip
-
-    def _cheap_bends(
-        self, weights: Tensor, curvature: Tensor, a: int, changes: Tensor
-    ) -> Tensor:
-        """tau of every unit, less sharply; roughly means without the overlaps of the inputs."""
-        cheap = self._inputs.cheap_norms_upper(weights, a, changes)
-        if self._rough:
-            return cheap
-        return torch.fmin(cheap, self._inputs.cheap_curvatures_upper(curvature, a, changes))
 
 
 def jacobian_lipschitz_upper(state: Linearization, radius: float) -> float:

@@ -13,6 +13,9 @@ from talweg.enclosure import div_up, mul_up, sum_upper
 SETTLED = 2.0**-23
 """Relative looseness at which a maximum is taken as found: that of the norms themselves."""
 
+FIRST = 8
+"""How many are refined at once before one of them is known: it may settle all others."""
+
 
 Refinement = tuple[Callable[[Tensor], Tensor], int]
 """Indices -> better upper bounds, and how many indices one call gets."""
@@ -53,7 +56,8 @@ def largest_refined(cheap: Tensor, refinements: Sequence[Refinement]) -> float:
             return max(largest, float(bounds.amax())) if len(bounds) else 0.0
         stage = int(level[order[0]])
         function, at_once = refinements[stage]
-        units = order[level[order] == stage][:at_once]
+        count = at_once if stage or largest > 0.0 else min(at_once, FIRST)
+        units = order[level[order] == stage][:count]
         best = torch.minimum(bounds[units], function(units))
         if bool(best.isnan().any()):
             return math.inf

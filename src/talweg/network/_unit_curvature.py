@@ -14,6 +14,7 @@ of rows, so that no array of n x n float64 numbers is needed.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -42,6 +43,9 @@ STRIP = 256
 
 STORED_HINT = 1 << 29
 """Entries up to which an approximate Theta is kept for the power iterations: 2 GiB in float32."""
+
+STORED = 1 << 24
+"""Entries up to which Theta itself is kept for the next units: 128 MiB."""
 
 ROUNDINGS = 20
 """More than an entry of Theta has met."""
@@ -72,6 +76,7 @@ class Overlaps:
         self._right = torch.stack([add_up(nu, t), t])  # (2, n)
         self._floor = underflow(rows.shape[1])
         self._hint: list[Tensor] = []
+        self._kept: list[Tensor] = []
 
     def __len__(self) -> int:
         return len(self._mid)
@@ -82,12 +87,19 @@ class Overlaps:
 
     def product_upper(self, x: Tensor) -> Tensor:
         """Upper bounds of Theta x, x ``(n, m)`` >= 0; what raises the entries raises the sums."""
-        n = len(self)
-        products = torch.cat([
-            matmul_upper(self._squares(i, min(i + STRIP, n)), x) for i in range(0, n, STRIP)
-        ])  # fmt: skip
+        products = torch.cat([matmul_upper(strip, x) for strip in self._strips()])
         floor = mul_up(sum_nonnegative_upper(x, 0), 2.0**-1059)
         return add_up(mul_up(products, growth(ROUNDINGS)), floor)
+
+    def _strips(self) -> Iterable[Tensor]:
+        """`_squares` of all rows, kept where there is room."""
+        n = len(self)
+        made = (self._squares(i, min(i + STRIP, n)) for i in range(0, n, STRIP))
+        if n * n > STORED:
+            return made
+        if not self._kept:
+            self._kept = list(made)
+        return self._kept
 
     def _squares(self, start: int, stop: int) -> Tensor:
         """Rows of Theta up to `ROUNDINGS` roundings and an underflow of 2^-1060."""
@@ -98,6 +110,8 @@ class Overlaps:
         """Theta x in plain floating point: a hint."""
         n = len(self)
         dtype = torch.float64 if n <= DOUBLE_HINT else torch.float32
+        if self._kept and dtype == torch.float64:
+            return torch.cat([strip @ x for strip in self._kept])
         y = x.to(dtype)
         if not self._hint and n * n <= STORED_HINT:
             self._hint = [self._strip_approx(i, dtype) for i in range(0, n, STRIP)]
@@ -122,7 +136,7 @@ def unit_curvature_upper(curvature: Tensor, overlaps: Tensor | Overlaps) -> Tens
         ``(m,)``; inf where nothing finite could be shown.
     """
     x = torch.ones_like(curvature)
-    for _ in range(ITERATIONS):
+    for _ in range(ITERATIONS):  # from ones, as the checker does: other vectors may be better
         x = curvature * _product_approx(overlaps, curvature * x)
         x = (x / x.amax(0)).nan_to_num(nan=1.0, posinf=1.0).clamp(FLOOR, 1.0)
     weighted = mul_up(curvature, x)

@@ -39,6 +39,10 @@ class WeightedInputs:
         self._grams: dict[int, Ball] = {}
         self._known_overlaps: tuple[int, Tensor, Overlaps] | None = None
 
+    def rows(self, a: int) -> Ball:
+        """``H~_{a-1}`` at the stored weights, ball ``(n, c)``."""
+        return self._state.extended[a]
+
     def norms_upper(self, weights: Tensor, a: int, changes: Tensor) -> Tensor:
         """``|diag(weights[:, j]) H~_{a-1}|`` for every j.
 
@@ -61,7 +65,7 @@ class WeightedInputs:
             # |A|^2 = |A A^T|: wide inputs enter through their Gram matrix, formed once.
             squares = rows * self._gram(a) * Ball.exact(weights.T.unsqueeze(1))  # (m, n, n)
             norms = sqrt_up(spectral_norm_upper(squares))
-        return add_up(norms, _moved(weights, changes))
+        return add_up(norms, moved_upper(weights, changes))
 
     def cheap_norms_upper(self, weights: Tensor, a: int, changes: Tensor) -> Tensor:
         """The same norms, less sharply, for all units at next to no cost.
@@ -74,7 +78,7 @@ class WeightedInputs:
             a: The stage that reads the inputs.
             changes: ``(n,)``.
         """
-        moved = _moved(weights, changes)
+        moved = moved_upper(weights, changes)
         cheap = add_up(frobenius_upper(self._state.extended[a], weights), moved)
         return torch.fmin(cheap, self.norms_upper(weights.amax(1, keepdim=True), a, changes))
 
@@ -89,7 +93,9 @@ class WeightedInputs:
         if not bool(weights.isfinite().all()):
             return torch.full_like(weights[0], math.inf)
         norms = power_norms_upper(self._state.extended[a], weights)
-        return add_up(norms, _moved(weights, changes)).nan_to_num(nan=math.inf, posinf=math.inf)
+        return add_up(norms, moved_upper(weights, changes)).nan_to_num(
+            nan=math.inf, posinf=math.inf
+        )
 
     def cheap_curvatures_upper(self, curvature: Tensor, a: int, changes: Tensor) -> Tensor:
         """As `curvatures_upper`, through the largest curvatures of all units: one column.
@@ -139,7 +145,7 @@ class WeightedInputs:
         return self._grams[a]
 
 
-def _moved(weights: Tensor, changes: Tensor) -> Tensor:
+def moved_upper(weights: Tensor, changes: Tensor) -> Tensor:
     """Bound of ``|diag(weights[:, j]) (H~ - H~_0)|``."""
     if not bool((changes != 0.0).any()):
         return torch.zeros_like(weights[0])

@@ -68,9 +68,7 @@ def smallest_eigenvalue_lower(
     return scaled_back_lower(best, matrix.exponent)
 
 
-def _searched(
-    matrix: SymmetricMatrix, floor: float, guess: float | None, positive: bool
-) -> float:
+def _searched(matrix: SymmetricMatrix, floor: float, guess: float | None, positive: bool) -> float:
     """The best bound over a short list of shifts, each an attempt that may fail (-inf)."""
     buffer = torch.empty_like(matrix.mid, memory_format=torch.contiguous_format)
     if guess is not None and math.isfinite(guess):
@@ -106,7 +104,7 @@ def _estimated(
     """An estimate of lambda_min(G) and of its error; (nan, inf) if no factor was found.
 
     Inverse iteration runs on G + t I, t = 0 if G has a Cholesky factor, else growing from the
-    rounding level up to the Gershgorin bound, where a factor must exist; with `positive` t = 0 only.
+    rounding level up to the Gershgorin bound, where a factor must exist; `positive` stops at t = 0.
     """
     n = matrix.n
     scale = float(matrix.mid.diagonal().abs().amax())
