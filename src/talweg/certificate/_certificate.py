@@ -26,11 +26,12 @@ class AsGiven:
     Attributes:
         status: "PROVED", "UNDECIDED" or "REFUTED".
         reason: Why, in one sentence.
-        missing_factor: ``|r_0| / int s`` for a squared loss, in general what the criterion asks of
-            int s over what it is: how many times too large the residual still is, a float estimate
-            and no bound (the last beta is continued to where s vanishes); below 1 when proved, None
-            when no number came out. Far from the criterion a rough beta may stand in it, and where
-            a large problem is polished anyway, an approximate eigenvalue (the reason says so).
+        missing_factor: ``|r_0| / int s`` for a squared loss (``(|r_0| - rho) / int s`` for a
+            target), in general what the criterion asks of int s over what it is: how many times too
+            large the residual still is, a float estimate and no bound (the last beta is continued
+            to where s vanishes); below 1 when proved, None when no number came out. Far from the
+            criterion a rough beta may stand in it, and where a large problem is polished anyway,
+            an approximate eigenvalue (the reason says so).
     """
 
     status: str

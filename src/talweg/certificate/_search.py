@@ -37,8 +37,8 @@ class Outcome:
         verdict: What it says.
         lipschitz: The pairs (radius, beta) that it used.
         extra: Claims that the theorem needed beside the bounds, by name.
-        missing_factor: What ``int s`` has to reach without a target (``|r_0|`` for a squared
-            loss) over what it reaches, a float estimate: below 1 when the criterion holds.
+        missing_factor: What ``int s`` has to reach (``|r_0|`` for a squared loss) over what it
+            reaches, a float estimate: below 1 when the criterion holds.
     """
 
     theorem: str

@@ -105,15 +105,16 @@ def descent_numbers(conclusion: SquaredLossConvergence | DescentConvergence) -> 
 def epsilon_for(need: float, available: float) -> float:
     """T4's epsilon: the rate goes with epsilon (1 - epsilon), so 1/2 where the criterion allows it.
 
-    Else half of what it allows; 1/2 again where no epsilon would do.
+    Else half of what it allows, and the least one where none would do: the criterion, which divides
+    by 1 - epsilon, then misses by the factor that it misses by for any epsilon.
 
     Args:
         need: What ``(1 - epsilon) int s`` has to exceed.
         available: ``int s``.
     """
-    if 0.5 * available <= need < available:
-        return max(0.5 * (1.0 - need / available), 1e-3)
-    return 0.5
+    if need < 0.5 * available:
+        return 0.5
+    return max(0.5 * (1.0 - need / available), 1e-3) if need < available else 1e-6
 
 
 @dataclass(frozen=True)
@@ -191,12 +192,16 @@ class SquaredTarget:
     assumptions: tuple[str, ...] = ()
 
     def budget(self, bounds: MeasuredBounds) -> float:
-        """``|r_0|``: the missing factor speaks of zero loss."""
-        return bounds.start["residual_norm_upper"]
+        """``|r_0| - rho``."""
+        return self._above(bounds, 1.0)
 
     def need(self, bounds: MeasuredBounds) -> float:
-        """``|r_0| - rho``, with some room for the last step."""
-        return max(self.budget(bounds) - 0.9 * self.loss.residual_norm_lower(self.target), 0.0)
+        """The same with some room for the last step."""
+        return self._above(bounds, 0.9)
+
+    def _above(self, bounds: MeasuredBounds, share: float) -> float:
+        target = self.loss.residual_norm_lower(self.target)
+        return max(bounds.start["residual_norm_upper"] - share * target, 0.0)
 
     def apply(self, bounds: MeasuredBounds, profile: SingularValueProfile) -> Applied:
         """See the theory room."""
