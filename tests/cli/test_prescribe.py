@@ -48,6 +48,7 @@ def test_scale(talweg: Command, spec: str) -> None:
     shown = lines(done.out)
     assert shown["status"] == "PROVED"
     assert "certified" in shown["smallest scale"]
+    assert shown["price"].startswith("lazy training")
     assert "halving steps <=" in shown
     assert "mean squared" in shown["held-out error"]
     assert Path("s.talweg").is_file()
@@ -71,9 +72,10 @@ def test_width(talweg: Command, write_spec: WriteSpec) -> None:
     path.write_text(path.read_text() + f"\ndef wide(width=64, seed=0):\n{body}\n")
     done = talweg(
         "prescribe", "width", "case.py:wide", "--low", "4", "--high", "4096", "--multiple", "2",
-        "--seeds", "2", "--resolution", "0.2", "--descent-steps", "10",
+        "--seeds", "2", "--resolution", "0.2", "--descent-steps", "10", "--out", "w.talweg",
     )  # fmt: skip
     assert done.code == 0, done.text
+    assert talweg("check", "w.talweg").code == 0
     assert lines(done.out)["status"] == "PROVED"
     assert "no held-out rows given" in done.out
     assert "smallest width" in done.out
@@ -92,6 +94,7 @@ def test_step_of_untrained_weights_is_undecided(talweg: Command, spec: str) -> N
     shown = lines(done.out)
     assert shown["status"] == "UNDECIDED"
     assert "PROVED" not in done.text
+    assert "talweg prescribe train" in shown["what to do"]
     assert "float estimate" in shown["2 / sharpness"]
     assert "not written" in shown["file"]
     assert not Path("s.talweg").exists()
@@ -122,6 +125,8 @@ def test_init_that_proves_nothing(talweg: Command, spec: str, method: str) -> No
     assert done.code == 1
     shown = lines(done.out)
     assert shown["initialisation"] == f"{method}, seed 0"
+    assert shown["what to do"]
+    assert "inf" not in shown["missing factor"]
     assert "held-out error" in shown
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import talweg
 from talweg import InputError
-from talweg.prescribe import Width, width_finder
+from talweg.prescribe import Width, WidthTrial, width_finder
 
 
 def data(seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -96,6 +96,34 @@ def test_none_is_an_answer() -> None:
     assert found.per_seed == {0: None}
     assert "no width from 8 to 12" in found.reason
     assert "missing factor" in found.reason
+
+
+def _undecided(factors: dict[int, float | None]) -> str:
+    trials = tuple(WidthTrial(width, 0, False, factor) for width, factor in factors.items())
+    found = Width("UNDECIDED", "none", None, {0: None}, None, (), trials, ())
+    return dict(found.rows())["what to do"]
+
+
+def test_advice_follows_the_trend() -> None:
+    """The factor falls as width^-1/2, and reaches 1 at 64 * 40^2 = 102,400."""
+    near = _undecided({64: 40.0, 256: 20.0, 1024: 10.0})
+    assert "10 at width 1,024" in near
+    assert "near width 102,400 (an extrapolation)" in near
+    far = _undecided({64: 4e6, 256: 2e6, 1024: 1e6})
+    assert "near width 1e+15 only (an extrapolation): train until" in far
+
+
+@pytest.mark.parametrize(
+    "factors", [{64: 3.0, 128: 2.0}, {64: 3.0, 128: 3.1, 256: 3.0}, {64: 3.0, 128: None}]
+)
+def test_no_trend_is_no_extrapolation(factors: dict[int, float | None]) -> None:
+    advice = _undecided(factors)
+    assert "extrapolation" not in advice
+    assert "raise `high`" in advice
+
+
+def test_no_factor_points_at_the_data() -> None:
+    assert "kernel was singular at every width tried" in _undecided({64: math.inf, 128: None})
 
 
 def test_data_may_depend_on_the_seed() -> None:

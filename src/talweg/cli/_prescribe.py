@@ -124,6 +124,10 @@ def width(
     resolution: Annotated[float, typer.Option(help="Relative, of the last bracket.")] = 0.01,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, ... are tried.")] = 3,
     loss: LossOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "--output", help="Certificate file to write, of seed 0."),
+    ] = None,
     descent_steps: Steps = 1000,
     quiet: Quiet = False,
     json: Json = False,
@@ -138,6 +142,7 @@ def width(
             resolution,
             seeds,
             loss,
+            out,
             descent_steps,
             quiet=quiet,
             as_json=json,

@@ -53,9 +53,11 @@ def run_scale(
 
 def run_width(
     spec: str, bounds: tuple[int, int, int], resolution: float, seeds: int, loss: str | None,
-    steps: int, *, quiet: bool = False, as_json: bool,
+    out: Path | None, steps: int, *, quiet: bool = False, as_json: bool,
 ) -> int:  # fmt: skip
     """``talweg prescribe width``; returns the exit code."""
+    if out is not None:
+        require_writable_file(out, "--out of talweg prescribe")
     member = load_family(spec, ("width", "seed"))
     low, high, multiple = bounds
     first = member(width=low, seed=0)
@@ -88,7 +90,7 @@ def run_width(
     first_certificate = found.certificates[0] if found.certificates else None
     first_outlook = found.outlooks[0] if found.outlooks else None
     return _finished(
-        found.rows(), found.to_dict(), found.status, first_certificate, first_outlook, None,
+        found.rows(), found.to_dict(), found.status, first_certificate, first_outlook, out,
         as_json, found.grids(),
     )  # fmt: skip
 
@@ -184,8 +186,12 @@ def run_init(
         ("reason", certificate.reason),
         ("initialisation", f"{method}, seed {seed}"),
     ]
+    if certificate.status != "PROVED" and certificate.advice is not None:
+        head.append(("what to do", certificate.advice))
     factor = certificate.as_given.missing_factor
-    lines.append(("missing factor", _shown(factor, ".4g")))
+    known = factor is not None and factor < float("inf")
+    text = _shown(factor, ".4g") if known else "none: no singular value was shown to be positive"
+    lines.append(("missing factor", text))
     record |= {
         "status": certificate.status, "reason": certificate.reason, "method": method, "seed": seed,
         "missing_factor": factor, "halving_steps": certificate.halving_steps,

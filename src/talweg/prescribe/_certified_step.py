@@ -97,6 +97,8 @@ class CertifiedStep(Shown):
     def rows(self) -> list[tuple[str, str]]:
         """Label and text of every line, without the price."""
         lines = [("status", self.status), ("reason", self.reason)]
+        if self.step_size is None and self.certificate.advice is not None:
+            lines.append(("what to do", self.certificate.advice))
         if self.step_size is not None:
             halving = f"halving steps {self.halving_steps:,.0f}"
             lines.append(("largest step", f"{self.step_size:.9g} ({self.theorem}), {halving}"))

@@ -74,6 +74,12 @@ class ScaleOption:
     radius: float
 
 
+LAZY = (
+    "lazy training: the larger the scale, the less the weights and the features move, and the "
+    "model learns as its linearisation at the start does; the held-out error shows what that costs"
+)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class ScaledOutput(Shown):
     """The answer of `output_scale`.
@@ -143,6 +149,8 @@ class ScaledOutput(Shown):
             text = f"{self.smallest_scale:.9g} (certified; halving steps {halving:,.0f})"
             lines.append(("smallest scale", text))
             lines.append(("recommended scale", f"{self.scale:.9g}"))
+        if self.scale is not None:
+            lines.append(("price", LAZY))
         if self.form == "offset" and self.scale is not None:
             text = (
                 "y + c F(w0), rounded to float64: off by at most "

@@ -37,6 +37,9 @@ RESOLUTION = 0.01
 EXPONENT = 0.5
 """Of the missing factor in the width, before two trials tell it: |D^2 F| ~ 1 / sqrt(width)."""
 
+IMPRACTICAL = 1e6
+"""Widths beyond it are not recommended."""
+
 MAX_GROWTH = 4.0
 """From one trial to the next on the way up."""
 
@@ -99,8 +102,38 @@ class Width(Shown):
         if self.width is not None:
             text = f"{self.width:,} (smallest tried that does for every seed)"
             lines.append(("width", text))
+        else:
+            lines.append(("what to do", self._advice()))
         lines.append(("note", "no claim about widths between those tried: weights differ for each"))
         return lines
+
+    def _advice(self) -> str:
+        """Where the missing factor stands, and the width at which its trend would end."""
+        factors = [
+            (t.missing_factor, t.width)
+            for t in self.trials
+            if t.missing_factor is not None and 0.0 < t.missing_factor < math.inf
+        ]
+        train = "train until it can be proved (`talweg prescribe train`)"
+        if not factors:
+            return (
+                "no missing factor came out, because the kernel was singular at every width tried: "
+                f"look at the data (`talweg measure`), raise `high`, or {train}"
+            )
+        factor, width = min(factors)
+        text = f"nearest: a missing factor of {factor:.4g} at width {width:,}"
+        needed = _trend_end(factors)
+        if needed is None:
+            return f"{text}; raise `high`, or {train}"
+        if needed > IMPRACTICAL:
+            return (
+                f"{text}, whose trend would reach 1 near width {needed:.0e} only (an "
+                f"extrapolation): {train} instead"
+            )
+        return (
+            f"{text}, whose trend would reach 1 near width {needed:,.0f} (an extrapolation); raise "
+            f"`high`, or {train}"
+        )
 
     def grids(self) -> tuple[Grid, ...]:
         """The seeds, and all that was tried, as tables."""
@@ -132,6 +165,23 @@ class Width(Shown):
         certificate = self.certificates[0] if self.certificates else None
         rows = self.rows() + price_rows(certificate, self.outlooks[0] if self.outlooks else None)
         return Sheet.of_status("the smallest certified width", self.status, rows, *self.grids())
+
+
+def _trend_end(factors: Sequence[tuple[float, int]]) -> float | None:
+    """The width at which the missing factor, taken for a power of the width, would be 1, or None.
+
+    None for fewer than three widths, and where the factor hardly falls.
+    """
+    widths = {width for _, width in factors}
+    if len(widths) < 3:
+        return None
+    x = [math.log(width) for _, width in factors]
+    y = [math.log(factor) for factor, _ in factors]
+    slope, _ = statistics.linear_regression(x, y)
+    if not slope < -0.1:
+        return None
+    end = math.exp(min(statistics.fmean(x) - statistics.fmean(y) / slope, 700.0))
+    return end if end > max(widths) else None
 
 
 def width_finder(
