@@ -21,6 +21,7 @@ from talweg.report import Report, certificate_report, joined_report, render, run
 from talweg.report._claim import LONGEST_TEXT, MOST_RADII, clean, read_claim
 from talweg.report._criterion import budget, profile_of
 from talweg.report._envelope import bound_at
+from talweg.report._pieces import Table
 from talweg.theory import CrossEntropy, cross_entropy_budget
 
 CHECKS: dict[str, dict[str, Any] | None] = {
@@ -314,4 +315,20 @@ def test_joined() -> None:
     page = render(made)
     ids = re.findall(r' id="([^"]+)"', page.split('<script type="application/json"')[0])
     assert len(ids) == len(set(ids))
-    assert all(a <= b for a, b in itertools.pairwise([s.title[0] for s in made.sections]))
+    assert made.sections[0].title == "Side by side"
+    assert all(a <= b for a, b in itertools.pairwise([s.title[0] for s in made.sections[1:]]))
+
+
+def test_joined_reports_of_one_kind_stand_side_by_side() -> None:
+    parts = [certificate_report(body(), check=VALID),
+             certificate_report(body("T9"), file="b.talweg"),
+             run_report(rows_of_descent(), title="a run")]  # fmt: skip
+    [table] = joined_report(parts, title="all").sections[0].parts
+    assert isinstance(table, Table)
+    assert [row[0] for row in table.rows] == ["1. certificate.talweg", "2. b.talweg"]
+    status, theorem, floor = (table.columns.index(n) for n in ("Status", "Theorem", "Floor within"))
+    assert [row[theorem] for row in table.rows] == ["T11", "T9"]
+    assert table.rows[0][status] != table.rows[1][status] == "Not checked"
+    assert table.rows[0][floor] == ""
+    assert table.rows[1][floor].endswith(" steps")
+    assert "Side by side" not in [s.title for s in joined_report(parts[1:], title="x").sections]
