@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -66,6 +67,25 @@ def test_rows_that_are_nearly_equal() -> None:
     found = talweg.certify(model, (X, y), attack=False, polish=True)
     assert found.advice is not None
     assert "kernel smallest" in found.advice
+
+
+@pytest.mark.parametrize("loss", ["mse", "half_sse", "cross_entropy", "cross_entropy_sum"])
+def test_the_target_within_reach_is_proved(loss: str) -> None:
+    """And half as much beyond it is not."""
+    torch.manual_seed(1)
+    X = torch.randn(12, 4, dtype=torch.float64)
+    entropy = loss.startswith("cross")
+    model = nn.Sequential(nn.Linear(4, 40), nn.Tanh(), nn.Linear(40, 3)).double()
+    y = torch.randint(0, 3, (12,)) if entropy else torch.randn(12, 3, dtype=torch.float64)
+    settings: dict[str, Any] = {"loss": loss, "polish": False, "attack": False}
+    found = talweg.certify(model, (X, y), target=1e-3, **settings)
+    words = re.search(r"target of about (\S+) is within reach .* loss is (\S+);", str(found.advice))
+    assert words, found.advice
+    least, here = map(float, words.groups())
+    assert 1e-3 < least < here
+    assert talweg.certify(model, (X, y), target=least, **settings).status == "PROVED"
+    beyond = here - 1.5 * (here - least)
+    assert talweg.certify(model, (X, y), target=beyond, **settings).status == "UNDECIDED"
 
 
 def test_what_it_recommends_works() -> None:

@@ -5,6 +5,7 @@ docs/refusals.md says more about each; this is the line that stands beside the v
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,8 +25,7 @@ TRAIN = (
 )
 SMOOTHING = (
     "smooth the labels and leave the target out (label_smoothing=0.1, `--label-smoothing 0.1`): "
-    "then there is a minimiser, and a copy can be polished towards it. A target is mostly proved "
-    "from weights whose loss is just above it alone"
+    "then there is a minimiser, and a copy can be polished towards it"
 )
 NEARER = (
     "leave the target out to certify zero loss, or pass weights whose loss is nearer to the target"
@@ -84,7 +84,13 @@ def narrow_under_sums(network: Network, targets: Tensor) -> str | None:
 
 
 def advice(
-    verdict: Verdict[Any], loss: str, target: float | None, smoothing: float, *, polished: bool
+    verdict: Verdict[Any],
+    loss: str,
+    target: float | None,
+    smoothing: float,
+    *,
+    polished: bool,
+    provable: tuple[float, float] | None = None,
 ) -> str | None:
     """The next thing to try; None where the reason says it.
 
@@ -94,16 +100,30 @@ def advice(
         target: Asked for.
         smoothing: Of the labels.
         polished: Whether a polish was tried in vain.
+        provable: About the least target within reach, and the loss at the weights.
     """
     if not verdict.failed:
         return None
     name = verdict.failed[0].name
     if name != "criterion":
         return BY_HYPOTHESIS.get(name)
-    if loss not in SQUARED_SCALINGS and not smoothing:
-        return SMOOTHING
-    if target is not None:
-        return NEARER
+    if target is not None or (loss not in SQUARED_SCALINGS and not smoothing):
+        further = NEARER if loss in SQUARED_SCALINGS else SMOOTHING
+        if provable is None:
+            return further
+        least, here = _short_above(provable[0]), provable[1]
+        if not least < here:  # so near that the digits do not tell them apart
+            return further
+        return (
+            f"a target of about {least:.7g} is within reach of these weights, whose loss is "
+            f"{here:.7g}; to get below it, {further}"
+        )
     if not polished:
         return POLISH if loss in SQUARED_SCALINGS else POLISH.partition(";")[0]
     return TRAIN if loss in SQUARED_SCALINGS else TRAIN.partition(";")[2].strip()
+
+
+def _short_above(x: float) -> float:
+    """The next number of seven digits above x > 0: a target to be typed in."""
+    unit = 10.0 ** (math.floor(math.log10(x)) - 6)
+    return math.ceil(x / unit) * unit

@@ -204,6 +204,12 @@ class Certificate(Shown):
     def _smoothing(self) -> str:
         return f", label smoothing {self.label_smoothing!r}" if self.label_smoothing else ""
 
+    def _scaled(self, summed: float | None) -> tuple[float | None, str]:
+        """A loss summed over the samples on the scale of the loss, as its targets are."""
+        if summed is None or self.loss.endswith("_sum"):
+            return summed, " (summed over the samples)"
+        return summed / self.samples, f" (summed over the samples {summed:.6g})"
+
     def rows(self) -> list[tuple[str, str]]:
         """Label and text of every line of the table."""
         lines = [("status", self.status), ("reason", self.reason)]
@@ -227,9 +233,9 @@ class Certificate(Shown):
         )  # fmt: skip
         numbers: list[tuple[str, float | None, str]] = [
             ("|r_0| <=", self.residual_norm, ""),
-            ("loss above infimum <=", self.initial_gap, " (summed over the samples)"),
+            ("loss above infimum <=", *self._scaled(self.initial_gap)),
             ("mu_l >=", self.pl_constant, " where the loss is no larger"),
-            ("loss at w0 <=", self.initial_loss, " (summed over the samples)"),
+            ("loss at w0 <=", *self._scaled(self.initial_loss)),
             ("sigma_min(J) >=", self.sigma_min_lower, ""),
             ("Lipschitz of J <=", self.jacobian_lipschitz_upper, ""),
             ("radius R*", self.radius, ""),

@@ -29,6 +29,7 @@ from talweg.certificate._polished import (
     search_of,
 )
 from talweg.certificate._problem import Problem, checked_problem, require_tiles
+from talweg.certificate._provable_target import provable_target_approx
 from talweg.certificate._request import Request
 from talweg.certificate._search import Outcome
 from talweg.cluster import connected
@@ -177,6 +178,7 @@ def _answer(
             problem.target,
             problem.label_smoothing,
             polished=polish,
+            provable=provable_target_approx(bounds, problem.theorem, outcome),
         ),
         slack=_slack(problem, problem.network, bounds, seed, say, watch) if attack else None,
     )
