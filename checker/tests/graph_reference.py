@@ -146,6 +146,27 @@ class Dense:
                                            self.size(b), self.size(self.reads[b][0]))  # fmt: skip
         return int((rows != 0).sum(axis=(1, 2)).max())
 
+    def patches(self, a: int, read: Array) -> Array:
+        """q of an operation with one position and one group, (n, c)."""
+        item, flat = self.items[a], read.reshape(self.n, -1)
+        if item["kind"] == "linear":
+            return flat
+        if item["kind"] == "shift":
+            return np.ones((self.n, 1))
+        if item["kind"] == "affine":
+            return flat
+        # Which entries the only window of a convolution takes, by trying each.
+        shape = self.model.weights[item["weight"]].shape
+        first = self._by_input(a, 0, self.model.weights | {item["weight"]: np.ones(shape)})
+        return self._windowed(a, flat, first[0, 0] != 0)
+
+    def _windowed(self, a: int, flat: Array, taken: Array) -> Array:
+        """The entries taken, and zeros for those of the margin."""
+        size = int(np.prod(self.model.weights[self.items[a]["weight"]].shape[1:]))
+        found = np.zeros((self.n, size))
+        found[:, : taken.sum()] = flat[:, taken]
+        return found
+
     def blocks(self, b: int) -> Array:
         """(n, groups, k, o, positions)."""
         item, g = self.items[b], self.g[b]
@@ -402,11 +423,49 @@ def table(model: Model, counts: Array, radius: float) -> Array:
                     spread = slack[one] * np.sqrt((rough**2 * own**2).sum())
                     bounds.append(op(np.concatenate(stack)) + weighted(one, change) + spread)
                 else:
-                    bounds.append(weighted(one, each(lambda i, z=z: op(z[i])) + change))
+                    sizes_of_z = each(lambda i, z=z: op(z[i]))
+                    bounds.append(weighted(one, sizes_of_z + change))
+                    if split(net, one):
+                        rough = bent * eps0[two]
+                        if product:
+                            rough = rough + m[two] * alpha * hat[one][e]
+                        own = eta.get(reads[one][0], zero)
+                        spread = slack[one] * np.sqrt((rough**2 * own**2).sum())
+                        whole = by_rows(z, own_rows(net, one), sizes_of_z)
+                        bounds.append(whole + weighted(one, change) + spread)
             result[row[a], row[b]] += min(bounds)
             if a != b:
                 result[row[b], row[a]] += min(bounds)
     return result
+
+
+def split(net: Dense, a: int) -> bool:
+    """Whether the rows of a are split: one position, one group, few entries."""
+    kind = net.items[a]["kind"]
+    if kind == "embedding" or net.size(a) > 128:
+        return False
+    return all(net.blocks(a).shape[x] == 1 for x in (1, 4))
+
+
+def own_rows(net: Dense, a: int) -> Array:
+    """h, (n, c): what the numbers of one entry of the value are multiplied by."""
+    read, columns = net.values[net.reads[a][0]], []
+    if "weight" in net.trains[a]:
+        columns.append(net.patches(a, read))
+    if "bias" in net.trains[a]:
+        columns.append(np.ones((net.n, 1)))
+    return np.concatenate(columns, axis=1)
+
+
+def by_rows(z: Array, rows: Array, sizes: Array, most: int = 8) -> float:
+    """The bound of sum_i u_i Z_i X h_i by some directions of the rows; z (n, .., d_a)."""
+    n, (c, d) = len(rows), (rows.shape[1], z.shape[2])
+    weighted = rows * (1 + np.arange(n) / n)[:, None]
+    v = np.linalg.eigh(weighted.T @ weighted)[1][:, -most:]
+    g = rows @ v
+    stack = np.einsum("itd,ir->itdr", z, g).reshape(-1, d * g.shape[1])
+    across = sizes[:, None] * (rows @ (np.eye(c) - v @ v.T))
+    return float(np.hypot(op(stack), op(across)))
 
 
 def by_weight(net: Dense, a: int) -> bool:

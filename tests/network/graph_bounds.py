@@ -97,6 +97,10 @@ def at_start(case: Bounded) -> Iterator[Comparison]:
         own = case.start.E[:, dense.node[a], dense.use[a]]
         z = torch.einsum("nkpd,nda->nkpa", case.z(case.start, a, b), own)
         yield "=|Z E|", float(_norms(z.flatten(0, 2))), norm
+    for (a, b), norm in start.by_rows.items():
+        own = case.start.E[:, dense.node[a], dense.use[a]]
+        z = torch.einsum("nkpd,nda->nkpa", case.z(case.start, a, b), own)
+        yield "|Z E| by rows", float(_norms(z.flatten(0, 2))), norm
     for (b, a), omega in start.omega.items():
         rule, e = state.shared_rule(b), state.network.nodes[b].inputs[0]
         P = case.start.P[:, dense.node[e - 1], dense.node[a]].mT  # (n, d_a, d_e)

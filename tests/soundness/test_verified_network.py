@@ -157,8 +157,8 @@ SABOTAGE: tuple[tuple[str, object, str, object], ...] = (
     (
         "network.WeightedInputs",
         weighted_inputs,
-        "_moved",
-        _smaller(weighted_inputs._moved, 0.0),
+        "moved_upper",
+        _smaller(weighted_inputs.moved_upper, 0.0),
     ),
 )
 

@@ -21,6 +21,7 @@ from talweg_check._arrays import Balls, approx, exact, full, matmul
 from talweg_check._graph import GraphNetwork, bounded
 from talweg_check._graph_norms import root_eigenvalue_upper
 from talweg_check._graph_pairs import Pairs
+from talweg_check._graph_rows import SplitRows
 from talweg_check.kinds._kind import entries
 
 CHUNK = 2_000_000  # numbers that are held at once
@@ -32,13 +33,14 @@ class Forms:
     """Norms of the maps at w0.
 
     `by_value`, by (a, b): lambda_max(N_ab)^(1/2), (n,); `by_weight`: the root of that of the sum of
-    E_a^T N_ab E_a over the samples.
+    E_a^T N_ab E_a over the samples; `by_rows`: a bound of that root, for some pairs of `by_value`.
     """
 
     def __init__(self, net: GraphNetwork, pairs: Pairs) -> None:
         self.net, self.pairs = net, pairs
         self.by_value: dict[tuple[int, int], Balls] = {}
         self.by_weight: dict[tuple[int, int], arb] = {}
+        self.by_rows: dict[tuple[int, int], arb] = {}
         self.places = cache(self._places)
         for a in net.at:
             maps = {pair for b in net.at for pair in pairs.maps(min(a, b), max(a, b))}
@@ -60,6 +62,8 @@ class Forms:
         cost = columns * (sum(map(entries, shapes)) + largest) * net.directions
         bounded(max(cost, columns * columns, pairs.trained_numbers(a) ** 2 * by_weight))
         sums = {b: _Sum(self._order(a)[0]) for b in ends} if by_weight else {}
+        split = SplitRows(self._rows(a, np.s_[:])[:, 0, 0]) if pairs.split(a) else None
+        totals: dict[int, Balls] = {}
         step = max(CHUNK // cost, 1)
         for first in range(0, net.samples, step):
             part = np.s_[first : min(first + step, net.samples)]
@@ -67,7 +71,7 @@ class Forms:
             pushed = net.tangents(a, part, kept, seed)
             changes = self._changes(part, pushed, set(bent), ends)
             for b in ends:
-                norms = []
+                norms, grams = [], []
                 for i in range(part.start, part.stop):
                     x: Balls = pushed.get(net.reads[b][0])
                     change: Balls = changes.get(b)
@@ -82,10 +86,17 @@ class Forms:
                         sums[b].add_on_weights(gram, self._rows(a, np.s_[i : i + 1])[0, 0])
                     else:
                         norms.append(root_eigenvalue_upper(gram))
+                        grams.append(gram)
+                if split is not None:
+                    more = split.part(np.array(grams), first)
+                    totals[b] = totals[b] + more if b in totals else more
                 if not by_weight:
                     found = np.array(norms, dtype=object)
                     before = self.by_value.get((a, b), found[:0])
                     self.by_value[a, b] = np.concatenate([before, found])
+        if split is not None:
+            for b, total in totals.items():
+                self.by_rows[a, b] = split.norm_upper(total, self.by_value[a, b])
         for b, summed in sums.items():
             self.by_weight[a, b] = root_eigenvalue_upper(summed.total())
 

@@ -68,6 +68,8 @@ class _OnBall(Moved):
                 self._first(a, b, jobs)
                 for one, two in self.pairs.maps(a, b):
                     weights = self._change(one, two)
+                    if (one, two) in self.start.maps.by_rows:
+                        jobs[one].append((weights, ("rest", one, two)))
                     if (one, two) in self.start.maps.by_value:
                         weights = self.start.maps.by_value[one, two] + weights
                     jobs[one].append((weights, ("map", one, two)))
@@ -105,11 +107,13 @@ class _OnBall(Moved):
             return arb(0)
         bounds = []
         for one, two in self.pairs.maps(a, b):
-            bound = found["map", one, two]
-            if (one, two) in self.start.maps.by_weight:
-                spread = self._rough(one, two)
-                bound = bound + self.start.maps.by_weight[one, two] + self._drift(one, spread)
+            maps, bound = self.start.maps, found["map", one, two]
+            drift = self._drift(one, self._rough(one, two))
+            if (one, two) in maps.by_weight:
+                bound = bound + maps.by_weight[one, two] + drift
             bounds.append(bound)
+            if (one, two) in maps.by_rows:
+                bounds.append(found["rest", one, two] + maps.by_rows[one, two] + drift)
         if self.pairs.factored(a, b):
             curved = found.get(("curvature", a, b), arb(0))
             curved = curved.min(found.get(("curvature", b, a), curved))

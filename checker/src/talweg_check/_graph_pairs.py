@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from talweg_check._graph import GraphNetwork
+from talweg_check._graph_rows import COLUMNS
 from talweg_check.kinds._kind import Curved, entries
 from talweg_check.kinds.embedding import Embedding
 
@@ -87,6 +88,12 @@ class Pairs:
         """Whether their tangents are those of the trained numbers, not of the value."""
         few = self.trained_numbers(a) <= entries(self.net.kind(a).shape)
         return self.by_weight(a) and (few or self.groups(a) > 1)
+
+    def split(self, a: int) -> bool:
+        """Whether those maps are bounded for all samples together by directions of the rows."""
+        kind = self.net.parametric(a)
+        few = entries(self.net.kind(a).shape) <= COLUMNS
+        return few and not isinstance(kind, Embedding) and self.positions(a) == self.groups(a) == 1
 
     def groups(self, a: int) -> int:
         """Groups of the numbers of a."""

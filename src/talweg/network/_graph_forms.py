@@ -17,6 +17,7 @@ from torch import Tensor
 
 from talweg.enclosure import Ball, matmul
 from talweg.network._graph import Parametric
+from talweg.network._graph_rows import SplitRows
 from talweg.network._graph_state import GraphState
 from talweg.network.rules import Curvature
 from talweg.network.rules._norms import psd_norm_upper
@@ -41,14 +42,25 @@ class Forms:
     Attributes:
         by_value: ``(a, b)`` -> norm of Z from the value of a, by sample.
         by_weight: ``(a, b)`` -> sum over the samples of Z^T Z from the weights of a, a ball.
+        split: For layers with one position, their rows and the sums along these.
     """
 
     by_value: dict[Pair, list[Tensor]] = field(default_factory=dict)
     by_weight: dict[Pair, Ball] = field(default_factory=dict)
+    split: dict[int, SplitRows] = field(default_factory=dict)
 
     def value_norms(self) -> dict[Pair, Tensor]:
         """The norms by sample, ``(n,)``."""
         return {pair: torch.cat(parts) for pair, parts in self.by_value.items()}
+
+    def row_norms(self) -> dict[Pair, float]:
+        """Bounds of the whole form of a pair through the split rows."""
+        norms = self.value_norms()
+        return {
+            (a, b): rows.norm_upper(b, norms[a, b])
+            for a, rows in self.split.items()
+            for b in rows.sums
+        }
 
     def weight_norms(self) -> dict[Pair, float]:
         """Norms of the maps stacked over the samples."""
@@ -171,8 +183,10 @@ def cotangent_changes(
     return found
 
 
-def add_forms(state: GraphState, a: int, curvatures: dict[int, Curvature], forms: Forms) -> None:
-    """Add the maps from layer a for the samples of `state`."""
+def add_forms(
+    state: GraphState, a: int, curvatures: dict[int, Curvature], forms: Forms, first: int
+) -> None:
+    """Add the maps from layer a for the samples of `state`, which begin with number `first`."""
     by_weight, narrow = goes_by_weight(state, a), _is_narrow(state, a)
     seed = weight_seed(state, a) if narrow else value_seed(state, a)
     pushed = pushed_from(state, a, seed)
@@ -189,8 +203,10 @@ def add_forms(state: GraphState, a: int, curvatures: dict[int, Curvature], forms
             before = forms.by_weight.get((a, b))
             forms.by_weight[a, b] = total if before is None else before + total
         else:
-            norms = psd_norm_upper(gram.symmetrized())
-            forms.by_value.setdefault((a, b), []).append(norms)
+            gram = gram.symmetrized()
+            forms.by_value.setdefault((a, b), []).append(psd_norm_upper(gram))
+            if a in forms.split:
+                forms.split[a].add(b, gram, first)
 
 
 def _gram(

@@ -175,9 +175,18 @@ class GraphLipschitz:
         if pair not in start.by_value and pair not in start.by_weight:
             return 0.0
         change, size = self._joint_change(a, b, on_ball, paths)
-        if pair in start.by_value:
-            return self._weighted(add_up(start.by_value[pair], change), a, on_ball)
-        total = start.by_weight[pair]
+        if pair in start.by_weight:
+            return self._moved_whole(start.by_weight[pair], change, size, a, on_ball)
+        by_value = self._weighted(add_up(start.by_value[pair], change), a, on_ball)
+        if pair not in start.by_rows:
+            return by_value
+        whole = self._moved_whole(start.by_rows[pair], change, size, a, on_ball)
+        return whole if whole < by_value else by_value
+
+    def _moved_whole(
+        self, total: float, change: Tensor, size: Tensor, a: int, on_ball: _OnBall
+    ) -> float:
+        """On the ball, the norm of a form that is `total` over all samples at the start."""
         if bool((change != 0.0).any()):
             total = add_up(total, self._weighted(change, a, on_ball))
         turned = self._row_change(a, on_ball)

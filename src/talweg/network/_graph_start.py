@@ -22,6 +22,7 @@ from talweg.network._graph_forms import (
     pushed_from,
     value_seed,
 )
+from talweg.network._graph_rows import is_split, split_rows
 from talweg.network._graph_state import GraphState
 from talweg.network.rules import Curvature
 from talweg.network.rules._norms import psd_norm_upper
@@ -43,6 +44,7 @@ class GraphStart:
         nu: For them ``(a, S)`` -> ``(n,)``, S a tuple of curved nodes.
         by_value: ``(a, b)`` -> norms of the maps Z from the value of a, ``(n,)``.
         by_weight: ``(a, b)`` -> norm of the stacked maps from the weights of a.
+        by_rows: ``(a, b)`` -> the same, from above, for some pairs that are in `by_value`.
         alpha: For each use whose weight trains, ``(n,)``.
         curvatures: For each curved node, its second-order term for all samples.
         cotangent_norms: ``|G_t|`` of every node, ``(n,)``.
@@ -54,6 +56,7 @@ class GraphStart:
     nu: dict[tuple[int, tuple[int, ...]], Tensor]
     by_value: dict[Pair, Tensor]
     by_weight: dict[Pair, float]
+    by_rows: dict[Pair, float]
     alpha: dict[int, Tensor]
     curvatures: dict[int, Curvature]
     cotangent_norms: tuple[Tensor, ...]
@@ -139,8 +142,8 @@ def graph_start(state: GraphState) -> GraphStart:
     }
     omega: dict[Pair, list[Tensor]] = {}
     nu: dict[tuple[int, tuple[int, ...]], list[Tensor]] = {}
-    forms = Forms()
     formed = [a for a in state.uses if is_formed(state, a)]
+    forms = Forms(split={a: split_rows(state, a) for a in formed if is_split(state, a)})
     balances: dict[int, list[Tensor]] = {c: [] for c in curved}
     for start in range(0, state.samples, step):
         rows = slice(start, min(start + step, state.samples))
@@ -154,7 +157,7 @@ def graph_start(state: GraphState) -> GraphStart:
             for c in curved
         }
         for a in formed:
-            add_forms(part, a, exact, forms)
+            add_forms(part, a, exact, forms, start)
     curvatures = {
         c: state.rules[c].curvature(
             state.visits[c], state.cotangents[c], _balance(balances[c], state)
@@ -168,6 +171,7 @@ def graph_start(state: GraphState) -> GraphStart:
         {key: torch.cat(parts) for key, parts in nu.items()},
         forms.value_norms(),
         forms.weight_norms(),
+        forms.row_norms(),
         alpha, curvatures, norms,
     )  # fmt: skip
 

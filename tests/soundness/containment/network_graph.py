@@ -225,7 +225,8 @@ def _ask_forms(case: _Case) -> Tally:
 def _weight_forms(case: _Case, start: GraphStart, second: Tensor, rng: Any) -> Tally:
     """``|v Z_ab(E_a x)|`` over all samples against the norm of the stacked maps."""
     total = Tally()
-    pairs = sorted(start.by_weight)
+    norms = {**start.by_weight, **start.by_rows}
+    pairs = sorted(norms)
     case.rng.shuffle(pairs)
     for a, b in pairs[:6]:
         (e,) = case.graph.network.nodes[a].inputs
@@ -235,7 +236,7 @@ def _weight_forms(case: _Case, start: GraphStart, second: Tensor, rng: Any) -> T
         if not np.isfinite(form).all():
             continue
         x, v = _top(form, rng)
-        bound = float(start.by_weight[a, b])
+        bound = float(norms[a, b])
 
         def excess(
             a: int = a, b: int = b, x: Floats = x, v: Floats = v, bound: float = bound

@@ -263,3 +263,58 @@ def eigenvalues_in_whole_numbers(checker: Checker) -> None:
         unit = x / digits
         wanted = ((top + top + digits) * unit) ** 0.5
         demand(wanted * (1 - 1e-12) <= float(found) <= wanted * (1 + 1e-12), (x, found))
+
+
+def _split_reference(rows: Array, grams: Array, sizes: Array, v: Array) -> float:
+    """Theory page B6 for any V."""
+    d = v.T @ v - np.eye(v.shape[1])
+    e = np.linalg.norm(d)
+    g, r = rows @ v @ (np.eye(len(d)) - d), rows - rows @ v @ v.T
+    total = sum(np.kron(n, np.outer(x, x)) for n, x in zip(grams, g, strict=True))
+    square = np.linalg.eigvalsh(total)[-1] + np.linalg.norm(sizes[:, None] * r, 2) ** 2
+    return float(np.sqrt((1 + e * (1 + e)) * square))
+
+
+@case
+def rows_along_any_directions(checker: Checker) -> None:
+    """Whatever LAPACK answers: the bound is that of these directions, orthonormal or not."""
+    rng = np.random.default_rng(8)
+    exact, module = checker.arrays.exact, checker.graph_rows
+    with precision():
+        for n, c, columns, most in ((5, 6, 3, 2), (4, 3, 2, 3), (3, 9, 4, 8), (2, 1, 1, 1)):
+            rows, sizes = rng.standard_normal((n, c)), rng.uniform(1, 2, n)
+            roots = rng.standard_normal((n, columns, columns))
+            grams = roots @ np.swapaxes(roots, 1, 2)
+            for size in (0.0, 0.1, 0.4):
+                v = np.linalg.qr(rng.standard_normal((c, c)))[0]
+                v = v + size * rng.standard_normal((c, c))
+
+                def change(_: Any, v: Array = v) -> Any:
+                    return None, v
+
+                def split(rows: Array = rows) -> Any:
+                    return module.SplitRows(exact(rows))
+
+                with instead(module, DIRECTIONS=most):
+                    made = lying("eigh", change, split)
+                total = made.part(exact(grams[:1]), 0) + made.part(exact(grams[1:]), 1)
+                found = made.norm_upper(total, exact(sizes))
+                wanted = _split_reference(rows, grams, sizes, v[:, -most:])
+                bound(checker, np.asarray(found, dtype=object), np.array(wanted),
+                      f"{n}, {c}, {size}", 1e-5, 1e-9)  # fmt: skip
+
+
+@case
+def rows_that_are_not_numbers(checker: Checker) -> None:
+    """Nothing is claimed for them, and LAPACK does not see them."""
+    module, exact = checker.graph_rows, checker.arrays.exact
+    with precision():
+        for bad in (arb("nan"), arb("inf"), arb(0, "inf"), arb(1e300), arb(-1e300), arb(0)):
+            rows = exact(np.zeros((3, 2)))
+            rows[1, 0] = bad
+            made = module.SplitRows(rows)
+            if bad.is_finite():
+                demand(made.growth < 1.1, "directions")
+                continue
+            total = made.part(exact(np.ones((3, 1, 1))), 0)
+            demand(not made.norm_upper(total, exact(np.ones(3))) < 1e300, f"{bad}")

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 from flint import arb
-from tests.soundness.mutation.comparison import bound, close
+from tests.soundness.mutation.comparison import bound, close, instead
 from tests.soundness.mutation.graph_models import MODELS, flat
-from tests.soundness.mutation.graph_numbers import Page
+from tests.soundness.mutation.graph_numbers import ROW_DIRECTIONS, Page
 from tests.soundness.mutation.materials import Model, table
 from tests.soundness.mutation.registry import Checker, add, demand, precision
 
@@ -185,6 +185,7 @@ def _maps(name: str, checker: Checker) -> None:
             by_weight = {pair for pair in page.maps if page.by_weight(pair[0])}
             demand(set(start.maps.by_weight) == by_weight, "maps by weight")
             demand(set(start.maps.by_value) == set(page.maps) - by_weight, "maps by value")
+            _by_rows(checker, start.maps.by_rows, page, ROW_DIRECTIONS)
             for found in (start.maps.by_weight, start.maps.by_value):
                 for key, value in found.items():
                     wanted = page.maps[key]
@@ -194,6 +195,32 @@ def _maps(name: str, checker: Checker) -> None:
                     else:
                         value = np.asarray(value, dtype=object)
                         bound(checker, value, wanted, f"map {key}", 1e-5, 1e-5)
+
+
+def _by_rows(checker: Checker, found: Any, page: Page, most: int) -> None:
+    """Whole forms by directions of the rows."""
+    demand(set(found) == {pair for pair in page.maps if page.split(pair[0])}, "maps by rows")
+    for (a, b), value in found.items():
+        wanted = page.by_rows(a, b, most)
+        if wanted < 1e-7:
+            demand(value < 1e-7, f"rows {a}, {b}")
+        else:
+            value = np.asarray(value, dtype=object)
+            bound(checker, value, np.array(wanted), f"rows {a}, {b}", 1e-5, 1e-5)
+
+
+def _rows(name: str, checker: Checker) -> None:
+    """The same with fewer directions than the rows have, and with samples in parts."""
+    at = _pages[name]
+    with precision():
+        net = network(checker, at)
+        for most, chunk in ((1, 2_000_000), (2, 1), (3, 3000)):
+            with (
+                instead(checker.graph_rows, DIRECTIONS=most),
+                instead(checker.graph_forms, CHUNK=chunk),
+            ):
+                start = checker.graph_start.Start(net)
+            _by_rows(checker, start.maps.by_rows, at.start, most)
 
 
 def _tables(name: str, checker: Checker) -> None:
@@ -215,5 +242,6 @@ for _name in (*MODELS, *(f"{_name}, frame" for _name in FRAMES)):
     add(f"graph, start: {_name}", partial(_start, _name))
     add(f"graph, ball: {_name}", partial(_ball, _name))
     add(f"graph, maps: {_name}", partial(_maps, _name))
+    add(f"graph, rows: {_name}", partial(_rows, _name))
     if _name in MODELS:
         add(f"graph, table: {_name}", partial(_tables, _name))

@@ -11,7 +11,7 @@ from flint import arb
 from tests.soundness.mutation.cases_graph_numbers import network, page_of
 from tests.soundness.mutation.comparison import bound, instead
 from tests.soundness.mutation.graph_models import MODELS
-from tests.soundness.mutation.graph_numbers import Page
+from tests.soundness.mutation.graph_numbers import ROW_DIRECTIONS, Page
 from tests.soundness.mutation.materials import Build
 from tests.soundness.mutation.registry import Checker, add, case, demand, precision, refused
 
@@ -104,6 +104,29 @@ def few_maps_for_large_values(checker: Checker) -> None:
 
 
 @case
+def rows_that_are_split(checker: Checker) -> None:
+    """As many entries as the limit, no embedding, one position in one group."""
+    module = checker.graph_pairs
+    with precision():
+        for name in ("residual", "pictures", "words"):
+            at = page_of(name)
+            pairs = module.Pairs(network(checker, at))
+            for a in at.start.net.at:
+                size, split = at.start.net.size(a), at.start.split(a)
+                demand(pairs.split(a) is split, f"{name} {a}")
+                for limit, few in ((size, True), (size - 1, False)):
+                    with instead(module, COLUMNS=limit):
+                        demand(pairs.split(a) is (split and few), f"{name} {a}, {limit}")
+                plain = at.start.items[a]["kind"] != "embedding"
+                for positions, groups in ((1, 1), (1, 2), (2, 1), (2, 2)):
+                    with instead(
+                        pairs, positions=lambda _, p=positions: p, groups=lambda _, g=groups: g
+                    ):
+                        one = positions == groups == 1
+                        demand(pairs.split(a) is (plain and one), f"{positions}, {groups}")
+
+
+@case
 def first_bounds_of_pairs(checker: Checker) -> None:
     """What is asked of the rows, and the least of what comes back."""
     rng = np.random.default_rng(6)
@@ -144,6 +167,7 @@ def _entry(checker: Checker, ball: Any, page: Page, a: int, b: int, rng: Any) ->
     """The least of several bounds, each of them the least one once."""
     maps = [pair for pair in page.pairs() if pair in ((a, b), (b, a))]
     keys = [("map", *pair) for pair in maps]
+    keys += [("rest", *pair) for pair in maps if page.split(pair[0])]
     curved, product = bool(page.both(a, b)), page.multiplied(a, b)
     factored = page.factored(a, b)
     if factored and curved:
@@ -158,6 +182,10 @@ def _entry(checker: Checker, ball: Any, page: Page, a: int, b: int, rng: Any) ->
             if page.by_weight(one):
                 value += page.maps[one, two] + page.drift(one, page.rough(one, two))
             bounds.append(value)
+            if page.split(one):
+                whole = page.by_rows(one, two, ROW_DIRECTIONS)
+                drift = page.drift(one, page.rough(one, two))
+                bounds.append(given["rest", one, two] + whole + drift)
         if factored:
             ends = [given[key] for key in keys if key[0] == "curvature"]
             bounds.append(min(ends, default=0.0) + given.get(("product", a, b), 0.0))

@@ -10,7 +10,7 @@ import numpy as np
 from tests.soundness.mutation.cases_graph_numbers import network, page_of
 from tests.soundness.mutation.comparison import bound, instead
 from tests.soundness.mutation.graph_models import broad
-from tests.soundness.mutation.graph_numbers import DIRECTIONS, FORMED, Page
+from tests.soundness.mutation.graph_numbers import COLUMNS, DIRECTIONS, FORMED, ROW_DIRECTIONS, Page
 from tests.soundness.mutation.registry import Checker, add, case, demand, precision, refused
 
 
@@ -50,6 +50,9 @@ def limits_of_graphs(checker: Checker) -> None:
     demand(checker.graph_norms.FRACTION == 65536, "parts of a unit")
     pairs = checker.graph_pairs
     demand((pairs.FORMED, pairs.DIRECTIONS) == (FORMED, DIRECTIONS), "limits")
+    rows = checker.graph_rows
+    demand((rows.DIRECTIONS, rows.COLUMNS) == (ROW_DIRECTIONS, COLUMNS), "limits of rows")
+    demand(pairs.COLUMNS == COLUMNS, "columns")
     module.bounded(50_000_000)
     words = "this checker handles at most 50000000 numbers at once"
     refused(lambda: module.bounded(50_000_001), incomplete, words)

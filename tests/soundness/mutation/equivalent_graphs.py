@@ -65,6 +65,8 @@ Moved._backwards: (entry == 0 for entry in delta) ==> (entry <= 0 for entry in d
 Moved._pi: if t > a ==> if True
 Moved._pi: t > a ==> t >= a
 == _graph_forms
+-- There are no totals where the rows are not split.
+Forms._from: if split is not None ==> if True #1
 -- Working bits of Arb: a matter of width.
 : BITS = 53 ==> BITS = 54
 : BITS = 53 ==> BITS = 52
@@ -132,6 +134,7 @@ Graph.require_inputs: np.floor(numbers) ==> np.ceil(numbers)
 Graph.require_inputs: np.floor(numbers) ==> np.rint(numbers)
 == _graph_lipschitz
 -- Bounds that nobody asks for: time.
+_OnBall.table: if (one, two) in self.start.maps.by_rows ==> if True
 _OnBall.table: self.net.at[place:] ==> self.net.at[:]
 -- b is not before a.
 _OnBall.table: a != b ==> a < b
@@ -192,6 +195,9 @@ root_eigenvalue_upper: min(top, 2 ** 61) ==> min(top, 3 ** 61) #1
 root_eigenvalue_upper: min(top, 2 ** 61) ==> min(top, 2 ** 62) #1
 root_eigenvalue_upper: min(top, 2 ** 61) ==> min(top, 2 ** 60) #1
 == _graph_pairs
+-- There is a position, and a group.
+Pairs.split: self.positions(a) == self.groups(a) == 1 ==> self.positions(a) == self.groups(a) <= 1
+Pairs.split: self.positions(a) == self.groups(a) == 1 ==> self.positions(a) <= self.groups(a) == 1
 -- The order does not matter.
 Pairs.__init__: sorted(net.moves) ==> net.moves
 -- b is not before a, and there is an output.
@@ -205,6 +211,15 @@ Pairs.positions: if isinstance(kind, Embedding) ==> if False
 Pairs.positions: int(kind.patches(self.net.values[self.net.reads[a][0]][:1]).shape[2]) ==> kind.patches(self.net.values[self.net.reads[a][0]][:1]).shape[2]
 Pairs.positions: self.net.values[self.net.reads[a][0]][:1] ==> self.net.values[self.net.reads[a][0]][:]
 Pairs.positions: self.net.values[self.net.reads[a][0]][:1] ==> self.net.values[self.net.reads[a][0]][:2]
+== _graph_rows
+-- Arb takes floats of NumPy as they are.
+SplitRows.__init__: exact(np.linalg.eigh(hint.T @ hint)[1][:, -DIRECTIONS:]) ==> np.linalg.eigh(hint.T @ hint)[1][:, -DIRECTIONS:]
+SplitRows.__init__: exact(np.eye(len(v.T))) ==> np.eye(len(v.T))
+-- A hint.
+SplitRows.__init__: np.where(np.isfinite(hint), hint, 0.0) ==> np.where(np.isfinite(hint), hint, 1.0)
+SplitRows.__init__: np.abs(hint).max() or 1.0 ==> np.abs(hint).max() or 2.0
+-- The matrices are square.
+_half: matrices.shape[1] ==> matrices.shape[2]
 == _graph_start
 -- The order does not matter.
 Start._first_bound: sorted(set().union(*(chosen for _, chosen in self.nu))) ==> set().union(*(chosen for _, chosen in self.nu))

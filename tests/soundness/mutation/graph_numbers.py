@@ -19,6 +19,7 @@ from tests.soundness.mutation.materials import Dense, Model
 
 Array = Any
 FORMED, DIRECTIONS = 2**21, 5
+ROW_DIRECTIONS, COLUMNS = 8, 128
 CURVED = ("elementwise", "product", "matrix_product", "softmax", "normalize")
 
 
@@ -238,6 +239,32 @@ class Page:
         few = self.net.e[a].shape[2] <= DIRECTIONS * self.net.size(a)
         return self.positions(a) > 1 and few
 
+    def split(self, a: int) -> bool:
+        """Whether the maps from a are bounded by directions of its rows as well."""
+        if self.items[a]["kind"] == "embedding" or self.net.size(a) > COLUMNS:
+            return False
+        _, groups, positions, _ = page.patches(
+            self.items[a], self.inputs(a)[0], self.weights[a]
+        ).shape
+        return bool(groups == positions == 1)
+
+    def rows(self, a: int) -> Array:
+        """h of an operation with one position and one group, (n, c)."""
+        q = page.patches(self.items[a], self.inputs(a)[0], self.weights[a])[:, 0, 0]
+        parts = [q] if self.trains[a]["weight"] else []
+        parts += [np.ones((self.n, 1))] if self.trains[a]["bias"] else []
+        return np.concatenate(parts, axis=1)
+
+    def by_rows(self, a: int, b: int, most: int) -> float:
+        """The bound of the whole form through `most` directions of the rows."""
+        z = self._forms(a, b)
+        rows, sizes = self.rows(a), self.each(lambda i: op(z[i]))
+        weighted = rows * (1 + np.arange(self.n) / self.n)[:, None]
+        v = np.linalg.svd(weighted)[2][:most]
+        along = [np.kron(z[i], v @ rows[i]) for i in range(self.n)]
+        across = rows - rows @ v.T @ v
+        return float(np.hypot(op(np.concatenate(along)), op(sizes[:, None] * across)))
+
     def narrow(self, a: int) -> bool:
         """Whether the tangents from a are those of its numbers."""
         groups = self.weights[a]["weight"].size if self.items[a]["kind"] in (
@@ -248,11 +275,15 @@ class Page:
     def columns(self, a: int) -> int:
         return int(self.net.e[a].shape[2] if self.narrow(a) else self.net.size(a))
 
-    def _map(self, a: int, b: int) -> Array:
-        """lambda_max(N_ab)^(1/2) by sample, or that of all on the weights."""
+    def _forms(self, a: int, b: int) -> Array:
+        """Z_ab along the frame, (n, numbers of b by outputs, d_a)."""
         z = self.net.maps(a, b)
         z = z.reshape(self.n, self.k, -1, z.shape[2])
-        z = np.einsum("fk,ikjd->ifjd", self.frame, z).reshape(self.n, -1, z.shape[3])
+        return np.einsum("fk,ikjd->ifjd", self.frame, z).reshape(self.n, -1, z.shape[3])
+
+    def _map(self, a: int, b: int) -> Array:
+        """lambda_max(N_ab)^(1/2) by sample, or that of all on the weights."""
+        z = self._forms(a, b)
         if self.by_weight(a):
             return np.array(op(np.concatenate([z[i] @ self.net.e[a][i] for i in range(self.n)])))
         return self.each(lambda i: op(z[i]))
