@@ -6,11 +6,12 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from talweg import __version__
+from talweg.cli._choices import choice
 from talweg.cli._optimizers import BatchOptimizer
 from talweg.cli._outcome import errors_reported
 from talweg.cli._prescribe import prescribe_app
@@ -59,6 +60,14 @@ class Theorem(StrEnum):
     T9 = "T9"
 
 
+class Grade(StrEnum):
+    """Arithmetic of the independent checker."""
+
+    auto = "auto"
+    arb = "arb"
+    float64 = "float64"
+
+
 Spec = Annotated[
     str,
     typer.Argument(
@@ -66,7 +75,7 @@ Spec = Annotated[
         help="package.module:function or file.py:function; it returns (model, X, y) or a dict.",
     ),
 ]
-LossOption = Annotated[Loss | None, typer.Option(help="Loss; mse where nothing says otherwise.")]
+LossOption = Annotated[Loss | None, choice(Loss, "Loss; mse where nothing says otherwise.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 
@@ -126,7 +135,7 @@ def certify(
         ),
     ] = None,
     loss: Annotated[
-        CertifiedLoss | None, typer.Option(help="Loss; mse where nothing says otherwise.")
+        CertifiedLoss | None, choice(CertifiedLoss, "Loss; mse where nothing says otherwise.")
     ] = None,
     label_smoothing: Annotated[
         float | None, typer.Option(help="Label smoothing of a cross-entropy; 0 needs a target.")
@@ -135,7 +144,7 @@ def certify(
         float | None,
         typer.Option(help="Target loss instead of zero (theorem T7; T13 for a cross-entropy)."),
     ] = None,
-    theorem: Annotated[Theorem | None, typer.Option(help="Theorem; T11 by default.")] = None,
+    theorem: Annotated[Theorem | None, choice(Theorem, "Theorem; T11 by default.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the attack.")] = None,
     scheduler: Annotated[
         str | None,
@@ -175,8 +184,8 @@ def check(
         ),
     ] = None,
     grade: Annotated[
-        Literal["auto", "arb", "float64"] | None,
-        typer.Option(help="The checker's arithmetic; without it the size of the problem decides."),
+        Grade | None,
+        choice(Grade, "The checker's arithmetic; without it the size of the problem decides."),
     ] = None,
     quiet: Quiet = False,
     json: Json = False,
@@ -185,7 +194,7 @@ def check(
     with errors_reported():
         from talweg.cli._check import run_check
 
-        raise typer.Exit(run_check(file, against, grade, quiet=quiet, as_json=json))
+        raise typer.Exit(run_check(file, against, grade and grade.value, quiet=quiet, as_json=json))
 
 
 @app.command()
@@ -230,7 +239,7 @@ def diagnose(
     spec: Spec,
     quiet: Quiet = False,
     json: Json = False,
-    optimizer: Annotated[BatchOptimizer, typer.Option(help="Optimiser of the trial.")] = (
+    optimizer: Annotated[BatchOptimizer, choice(BatchOptimizer, "Optimiser of the trial.")] = (
         BatchOptimizer.sgd
     ),
     lr: Annotated[
@@ -240,7 +249,7 @@ def diagnose(
     batch: Annotated[int, typer.Option(min=1, help="Samples in a batch.")] = 64,
     steps: Annotated[int, typer.Option(min=10, help="Length of the trial.")] = 400,
     loss: Annotated[
-        MeanLoss | None, typer.Option(help="Mean loss; chosen by the targets if not given.")
+        MeanLoss | None, choice(MeanLoss, "Mean loss; chosen by the targets if not given.")
     ] = None,
     label_smoothing: Annotated[
         float | None, typer.Option(help="Label smoothing of a cross-entropy.")

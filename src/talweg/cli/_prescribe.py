@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from talweg.cli._choices import choice
 from talweg.cli._optimizers import Optimizer
 from talweg.cli._outcome import errors_reported
 
@@ -73,7 +74,7 @@ Spec = Annotated[
     ),
 ]
 LossOption = Annotated[
-    SquaredLossName | None, typer.Option(help="Loss; mse where nothing says otherwise.")
+    SquaredLossName | None, choice(SquaredLossName, "Loss; mse where nothing says otherwise.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
@@ -86,9 +87,7 @@ Steps = Annotated[
 @prescribe_app.command()
 def scale(
     spec: Spec,
-    form: Annotated[Form, typer.Option(help="Subtract the start, or double the net.")] = (
-        Form.offset
-    ),
+    form: Annotated[Form, choice(Form, "Subtract the start, or double the net.")] = (Form.offset),
     headroom: Annotated[
         float, typer.Option(help="Recommended scale over the smallest certified one, >= 1.")
     ] = 1.25,
@@ -164,13 +163,13 @@ def step(
 @prescribe_app.command()
 def train(
     spec: Spec,
-    optimizer: Annotated[Optimizer, typer.Option(help="Full batch.")] = Optimizer.adam,
+    optimizer: Annotated[Optimizer, choice(Optimizer, "Full batch.")] = Optimizer.adam,
     lr: Annotated[float | None, typer.Option(help="Learning rate; per optimiser.")] = None,
-    schedule: Annotated[Schedule, typer.Option(help="Of the learning rate.")] = Schedule.cosine,
+    schedule: Annotated[Schedule, choice(Schedule, "Of the learning rate.")] = Schedule.cosine,
     max_steps: Annotated[int, typer.Option(min=1, help="Optimiser steps at most.")] = 8000,
     check_every: Annotated[int, typer.Option(min=1, help="Steps between checks.")] = 250,
     loss: Annotated[
-        TrainedLoss | None, typer.Option(help="Loss; mse where nothing says otherwise.")
+        TrainedLoss | None, choice(TrainedLoss, "Loss; mse where nothing says otherwise.")
     ] = None,
     label_smoothing: Annotated[
         float | None, typer.Option(help="Label smoothing of a cross-entropy, above 0.")
@@ -194,7 +193,7 @@ def train(
 @prescribe_app.command("init")
 def initial(
     spec: Spec,
-    method: Annotated[Method, typer.Option(help="Initialisation.")] = Method.positive,
+    method: Annotated[Method, choice(Method, "Initialisation.")] = Method.positive,
     seed: Annotated[int, typer.Option(help="Seed of the weights.")] = 0,
     loss: LossOption = None,
     out: Out = None,
