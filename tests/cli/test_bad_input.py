@@ -168,7 +168,9 @@ def test_a_module_that_is_not_supported(refused: Refused) -> None:
     [
         ("case.py", ["package.module:function or file.py:function"]),
         ("absent.py:problem", ["there is no file"]),
-        ("no_such_package.module:problem", ["does not import", "no_such_package"]),
+        ("no_such_package.module:problem", ["there is no module no_such_package"]),
+        ("talweg.no_such:problem", ["does not import", "talweg.no_such"]),
+        ("no-name:problem", ["is no module name", "train.py:problem"]),
         ("broken.py:problem", ["broken.py does not import", "SyntaxError", "line 1"]),
         ("raises.py:problem", ["does not import", "ZeroDivisionError", "raises.py, line 1"]),
         ("exits.py:problem", ["does not import", "SystemExit"]),

@@ -26,7 +26,7 @@ COVERED = [
     *sorted((SOURCE / "certificate").glob("*.py")),
     *sorted((SOURCE / "cluster").glob("*.py")),
     *sorted((SOURCE / "prescribe").glob("*.py")),
-    *(SOURCE / "cli" / f"_{name}.py" for name in ("spec", "paths")),
+    *(SOURCE / "cli" / f"_{name}.py" for name in ("spec", "spec_place", "paths")),
 ]
 """Files all of whose messages the page must quote."""
 

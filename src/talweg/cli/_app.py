@@ -15,6 +15,7 @@ from talweg.cli._choices import choice
 from talweg.cli._optimizers import BatchOptimizer
 from talweg.cli._outcome import errors_reported
 from talweg.cli._prescribe import prescribe_app
+from talweg.cli._spec_place import spec_place
 
 app = typer.Typer(
     name="talweg",
@@ -157,6 +158,7 @@ def certify(
 ) -> None:
     """Prove that gradient descent from these weights on this data reaches zero training loss."""
     with errors_reported():
+        spec_place(spec)
         from talweg.cli._certify import run_certify
 
         given = {
@@ -229,6 +231,7 @@ def falsify(
 def measure(spec: Spec, json: Json = False, loss: LossOption = None) -> None:
     """Measure the PL ratio, the kernel spectrum and the curvature: floats, no proof."""
     with errors_reported():
+        spec_place(spec)
         from talweg.cli._measure import run_measure
 
         raise typer.Exit(run_measure(spec, loss and loss.value, as_json=json))
@@ -257,6 +260,7 @@ def diagnose(
 ) -> None:
     """Train a copy for a while and say what limits it, likeliest cause first: no proof."""
     with errors_reported():
+        spec_place(spec)
         from talweg.cli._diagnose import run_diagnose
 
         raise typer.Exit(
@@ -378,6 +382,7 @@ def sweep(
     What an interrupted sweep had finished is taken over; a folder with other settings is refused.
     """
     with errors_reported():
+        spec_place(spec)
         from talweg.cli._sweep import run_sweep
 
         given = {

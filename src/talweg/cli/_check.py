@@ -12,6 +12,7 @@ from talweg.cli._checker import run_checker
 from talweg.cli._console import print_json, stdout_console
 from talweg.cli._outcome import DONE, MISUSE, NOT_PROVED
 from talweg.cli._progress import progress_shown
+from talweg.cli._spec_place import spec_place
 
 if TYPE_CHECKING:
     from talweg.cli._spec import Problem
@@ -62,6 +63,7 @@ def run_check(
 
 
 def _loaded(spec: str) -> Problem:
+    spec_place(spec)  # before torch is loaded
     from talweg.cli._spec import load_problem
 
     return load_problem(spec)

@@ -11,6 +11,7 @@ import typer
 from talweg.cli._choices import choice
 from talweg.cli._optimizers import Optimizer
 from talweg.cli._outcome import errors_reported
+from talweg.cli._spec_place import spec_place
 
 prescribe_app = typer.Typer(
     name="prescribe",
@@ -99,6 +100,7 @@ def scale(
 ) -> None:
     """Find the smallest output scale that is certified before training (T8)."""
     with errors_reported():
+        spec_place(spec)
         from talweg.cli._prescription import run_scale
 
         code = run_scale(
@@ -129,6 +131,7 @@ def width(
 ) -> None:
     """Find the smallest width tried that is certified before training, for every seed."""
     with errors_reported():
+        spec_place(spec)
         from talweg.cli._prescription import run_width
 
         code = run_width(
@@ -155,6 +158,7 @@ def step(
 ) -> None:
     """Find the largest certified step size for the weights as given (T11, T4)."""
     with errors_reported():
+        spec_place(spec)
         from talweg.cli._prescription import run_step
 
         raise typer.Exit(run_step(spec, loss, out, descent_steps, quiet=quiet, as_json=json))
@@ -181,6 +185,7 @@ def train(
 ) -> None:
     """Train until it can be proved: the first iterate from which plain GD is certified."""
     with errors_reported():
+        spec_place(spec)
         from talweg.cli._prescription import run_train
 
         code = run_train(
@@ -203,6 +208,7 @@ def initial(
 ) -> None:
     """Initialise a copy of the model and certify it before training."""
     with errors_reported():
+        spec_place(spec)
         from talweg.cli._prescription import run_init
 
         code = run_init(
