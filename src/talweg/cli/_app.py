@@ -15,6 +15,7 @@ from talweg.cli._choices import choice
 from talweg.cli._optimizers import BatchOptimizer
 from talweg.cli._outcome import errors_reported
 from talweg.cli._prescribe import prescribe_app
+from talweg.cli._spec_place import HELP as SPEC_HELP
 from talweg.cli._spec_place import spec_place
 
 app = typer.Typer(
@@ -69,13 +70,7 @@ class Grade(StrEnum):
     float64 = "float64"
 
 
-Spec = Annotated[
-    str,
-    typer.Argument(
-        metavar="SPEC",
-        help="package.module:function or file.py:function; it returns (model, X, y) or a dict.",
-    ),
-]
+Spec = Annotated[str, typer.Argument(metavar="SPEC", help=SPEC_HELP)]
 LossOption = Annotated[Loss | None, choice(Loss, "Loss; mse where nothing says otherwise.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
@@ -105,7 +100,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the initial weights.")] = 0,
     json: Json = False,
 ) -> None:
-    """Train on handwritten digits until a proof holds, certify, check, report."""
+    """Train on digits until a proof holds; certify, check, report."""
     with errors_reported():
         from talweg.cli._demo import run_demo
 
@@ -156,7 +151,10 @@ def certify(
         ),
     ] = None,
 ) -> None:
-    """Prove that gradient descent from these weights on this data reaches zero training loss."""
+    """Prove that gradient descent reaches zero training loss.
+
+    It starts from the weights and uses the data that SPEC returns.
+    """
     with errors_reported():
         spec_place(spec)
         from talweg.cli._certify import run_certify
@@ -182,7 +180,7 @@ def check(
         str | None,
         typer.Option(
             metavar="SPEC",
-            help="Also compare the file with the live model and data of SPEC.",
+            help=f"Also compare the file with the live model and data of SPEC. {SPEC_HELP}",
         ),
     ] = None,
     grade: Annotated[
@@ -192,7 +190,10 @@ def check(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Check a certificate with the independent checker, in a separate process."""
+    """Check a certificate with the independent checker.
+
+    It is another program, in a process of its own.
+    """
     with errors_reported():
         from talweg.cli._check import run_check
 
@@ -215,9 +216,10 @@ def falsify(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Search for a violation of a certificate's claims; one that is found is proved.
+    """Search for a violation of a certificate's claims.
 
-    Exit code 0 where none was found, which proves nothing; 1 where one was.
+    One that is found is proved. Exit code 0 where none was found, which proves nothing; 1 where
+    one was.
     """
     with errors_reported():
         from talweg.cli._falsify import run_falsify
@@ -229,7 +231,10 @@ def falsify(
 
 @app.command()
 def measure(spec: Spec, json: Json = False, loss: LossOption = None) -> None:
-    """Measure the PL ratio, the kernel spectrum and the curvature: floats, no proof."""
+    """Measure PL ratio, kernel spectrum and curvature, without proof.
+
+    The numbers are floats without bounds on their error.
+    """
     with errors_reported():
         spec_place(spec)
         from talweg.cli._measure import run_measure
@@ -258,7 +263,10 @@ def diagnose(
         float | None, typer.Option(help="Label smoothing of a cross-entropy.")
     ] = None,
 ) -> None:
-    """Train a copy for a while and say what limits it, likeliest cause first: no proof."""
+    """Train a copy for a while and say what limits it, without proof.
+
+    The likeliest cause comes first.
+    """
     with errors_reported():
         spec_place(spec)
         from talweg.cli._diagnose import run_diagnose
@@ -291,7 +299,7 @@ def report(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Write certificates, reproductions and records of a Monitor as one HTML file.
+    """Write certificates, reproductions and runs as one HTML file.
 
     Exit code of the checker where it does not confirm a certificate; the page is written and says
     so.
@@ -335,10 +343,10 @@ def reproduce(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Reproduce a source's theorems and figures: predicted beside measured.
+    """Reproduce a source's theorems and figures.
 
-    Exit code 1 where a measured number breaks a bound. What an interrupted run had finished is
-    taken over.
+    Predicted stands beside measured. Exit code 1 where a measured number breaks a bound. What an
+    interrupted run had finished is taken over.
     """
     with errors_reported():
         from talweg.cli._reproduce import run_reproduce
@@ -377,7 +385,9 @@ def sweep(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Train at every point of a grid of seeds, initialisations, scales and step sizes.
+    """Train at every point of a grid of seeds, scales and step sizes.
+
+    Initialisations can be an axis too.
 
     What an interrupted sweep had finished is taken over; a folder with other settings is refused.
     """

@@ -11,12 +11,13 @@ import typer
 from talweg.cli._choices import choice
 from talweg.cli._optimizers import Optimizer
 from talweg.cli._outcome import errors_reported
+from talweg.cli._spec_place import HELP as SPEC_HELP
 from talweg.cli._spec_place import spec_place
 
 prescribe_app = typer.Typer(
     name="prescribe",
-    help="What to change so that training can be proved: output scale, width, step size, "
-    "training, initial weights. Each prints certified halving steps and the held-out error "
+    help="What to change so that training can be proved. Output scale, width, step size, "
+    "training, initial weights: each prints certified halving steps and the held-out error "
     "(X_test, y_test in the dict of SPEC). Exit codes: 0 certified; 1 not; 2 misuse.",
     no_args_is_help=True,
     add_completion=False,
@@ -66,14 +67,7 @@ class Method(StrEnum):
     conditional_positive = "conditional_positive"
 
 
-Spec = Annotated[
-    str,
-    typer.Argument(
-        metavar="SPEC",
-        help="package.module:function or file.py:function; it returns (model, X, y) or a dict, "
-        "with X_test and y_test for rows held out.",
-    ),
-]
+Spec = Annotated[str, typer.Argument(metavar="SPEC", help=SPEC_HELP)]
 LossOption = Annotated[
     SquaredLossName | None, choice(SquaredLossName, "Loss; mse where nothing says otherwise.")
 ]
@@ -98,7 +92,7 @@ def scale(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Find the smallest output scale that is certified before training (T8)."""
+    """Find the smallest output scale certified before training (T8)."""
     with errors_reported():
         spec_place(spec)
         from talweg.cli._prescription import run_scale
@@ -115,8 +109,8 @@ def width(
         str,
         typer.Argument(
             metavar="SPEC",
-            help="As elsewhere, of a function with the parameters width and seed, both with "
-            "defaults: def problem(width=256, seed=0).",
+            help=f"{SPEC_HELP} The function takes width and seed, both with defaults: "
+            "def problem(width=256, seed=0).",
         ),
     ],
     low: Annotated[int, typer.Option(min=1, help="First width tried.")] = 16,
@@ -129,7 +123,10 @@ def width(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Find the smallest width tried that is certified before training, for every seed."""
+    """Find the smallest width tried that is certified for every seed.
+
+    Certified is the start, before training.
+    """
     with errors_reported():
         spec_place(spec)
         from talweg.cli._prescription import run_width
@@ -156,7 +153,10 @@ def step(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Find the largest certified step size for the weights as given (T11, T4)."""
+    """Find the largest certified step size for the weights as given.
+
+    The theorems are T11 and T4.
+    """
     with errors_reported():
         spec_place(spec)
         from talweg.cli._prescription import run_step
@@ -183,7 +183,10 @@ def train(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Train until it can be proved: the first iterate from which plain GD is certified."""
+    """Train until a proof holds.
+
+    Found is the first iterate from which plain gradient descent is certified.
+    """
     with errors_reported():
         spec_place(spec)
         from talweg.cli._prescription import run_train

@@ -26,10 +26,7 @@ from torch import Tensor, nn
 
 from talweg._errors import InputError, SpecError, TalwegError
 from talweg.cli._outcome import described
-from talweg.cli._spec_place import RETURNS, spec_place
-
-SETTINGS = ("loss", "label_smoothing", "target", "theorem", "polish", "attack", "seed")
-HELD_OUT = ("X_test", "y_test")
+from talweg.cli._spec_place import HELD_OUT, RETURNS, SETTINGS, spec_place
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,14 @@ from talweg._errors import SpecError
 
 FORMS = "package.module:function or file.py:function"
 RETURNS = "(model, X, y), or a dict with the keys model, X and y"
+SETTINGS = ("loss", "label_smoothing", "target", "theorem", "polish", "attack", "seed")
+"""Arguments of `talweg.certify` that the dict may hold."""
+HELD_OUT = ("X_test", "y_test")
+HELP = (
+    f"{FORMS}; it returns {RETURNS}, and where wanted {', '.join(SETTINGS)} (as in "
+    f"talweg.certify) or {' and '.join(HELD_OUT)} (rows held out)."
+)
+"""What `--help` says of ``SPEC``."""
 
 
 @dataclass(frozen=True)
