@@ -101,7 +101,7 @@ def demo(
     json: Json = False,
 ) -> None:
     """Train on digits until a proof holds; certify, check, report."""
-    with errors_reported():
+    with errors_reported(writing=True):
         from talweg.cli._demo import run_demo
 
         raise typer.Exit(run_demo(out, seed=seed, as_json=json))
@@ -155,7 +155,7 @@ def certify(
 
     It starts from the weights and uses the data that SPEC returns.
     """
-    with errors_reported():
+    with errors_reported(writing=out is not None):
         spec_place(spec)
         from talweg.cli._certify import run_certify
 
@@ -221,7 +221,7 @@ def falsify(
     One that is found is proved. Exit code 0 where none was found, which proves nothing; 1 where
     one was.
     """
-    with errors_reported():
+    with errors_reported(writing=out is not None):
         from talweg.cli._falsify import run_falsify
 
         raise typer.Exit(
@@ -304,7 +304,7 @@ def report(
     Exit code of the checker where it does not confirm a certificate; the page is written and says
     so.
     """
-    with errors_reported():
+    with errors_reported(writing=True):
         from talweg.cli._report import run_report_command
 
         raise typer.Exit(run_report_command(files, out, check=check, quiet=quiet, as_json=json))
@@ -348,7 +348,7 @@ def reproduce(
     Predicted stands beside measured. Exit code 1 where a measured number breaks a bound. What an
     interrupted run had finished is taken over.
     """
-    with errors_reported():
+    with errors_reported(writing=True):
         from talweg.cli._reproduce import run_reproduce
 
         code = run_reproduce(
@@ -391,7 +391,7 @@ def sweep(
 
     What an interrupted sweep had finished is taken over; a folder with other settings is refused.
     """
-    with errors_reported():
+    with errors_reported(writing=True):
         spec_place(spec)
         from talweg.cli._sweep import run_sweep
 

@@ -93,7 +93,7 @@ def scale(
     json: Json = False,
 ) -> None:
     """Find the smallest output scale certified before training (T8)."""
-    with errors_reported():
+    with errors_reported(writing=out is not None):
         spec_place(spec)
         from talweg.cli._prescription import run_scale
 
@@ -157,7 +157,7 @@ def step(
 
     The theorems are T11 and T4.
     """
-    with errors_reported():
+    with errors_reported(writing=out is not None):
         spec_place(spec)
         from talweg.cli._prescription import run_step
 
@@ -187,7 +187,7 @@ def train(
 
     Found is the first iterate from which plain gradient descent is certified.
     """
-    with errors_reported():
+    with errors_reported(writing=out is not None):
         spec_place(spec)
         from talweg.cli._prescription import run_train
 
@@ -210,7 +210,7 @@ def initial(
     json: Json = False,
 ) -> None:
     """Initialise a copy of the model and certify it before training."""
-    with errors_reported():
+    with errors_reported(writing=out is not None):
         spec_place(spec)
         from talweg.cli._prescription import run_init
 
