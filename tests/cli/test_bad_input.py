@@ -158,9 +158,11 @@ def test_shared_parameters(refused: Refused) -> None:
 
 
 def test_a_module_that_is_not_supported(refused: Refused) -> None:
-    refused(
+    message = refused(
         "return nn.Sequential(nn.LSTM(3, 1)).double(), *data()", "'0'", "LSTM", "Linear", "Tanh"
     )
+    problem, remedy, listed = map(message.index, ("a LSTM", "Write the recurrence", "Supported"))
+    assert problem < remedy < listed
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,16 @@ def test_no_message_is_missing(file: Path) -> None:
     assert missing == []
 
 
+def test_no_message_calls_things_by_internal_names() -> None:
+    wrong = [
+        f"{path.name}, {line}: {message}"
+        for path in SOURCE.rglob("*.py")
+        for line, message in messages(ast.parse(path.read_text(encoding="utf-8")))
+        if re.search(r"of talweg's|of the gate\b", message)
+    ]
+    assert wrong == []
+
+
 def test_every_quotation_is_in_the_code() -> None:
     words = {
         text_of(node)

@@ -38,8 +38,8 @@ class PlainProgress:
     """Decides when a line is due, and writes it; safe to be called from two threads.
 
     A stage is told when it begins, again and again while it lasts, and with its seconds when it is
-    over, unless it was short: then its first line is all. Texts that differ in numbers alone are one stage. A stream that breaks ends the lines, not
-    the work.
+    over, unless it was short: then its first line is all. Texts that differ in numbers alone are
+    one stage. A stream that breaks ends the lines, not the work.
 
     Args:
         title: In front of every line.
