@@ -45,7 +45,7 @@ def certificate() -> Certificate:
 
 
 def words(text: str) -> str:
-    return "".join(re.sub(r"[\u2500-\u257f\s]", "", text))
+    return re.sub(r"\x1b\[[0-9;]*m|[\u2500-\u257f\s]", "", text)
 
 
 def test_a_claim_on_a_terminal_is_folded_at_words_and_whole(
