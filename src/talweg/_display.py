@@ -7,6 +7,7 @@ escapes every text: a name in a model or in a file is text of a stranger.
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -121,19 +122,40 @@ def html_of(sheet: Sheet) -> str:
     )
 
 
-def text_of(sheet: Sheet) -> str:
+def text_of(sheet: Sheet, width: int | None = None) -> str:
     """The sheet as lines of text, without its title.
 
     Args:
         sheet: What to show.
+        width: Columns at which rows and the note are folded, at words; None for one line each.
     """
-    lines = [f"{label:<{LABEL_WIDTH}} {text}" for label, text in sheet.rows]
+
+    def line(text: str, indent: int) -> str:
+        return text if width is None else folded(text, width, indent)
+
+    lines = [line(f"{label:<{LABEL_WIDTH}} {text}", LABEL_WIDTH + 1) for label, text in sheet.rows]
     for grid in sheet.grids:
         if grid.rows:
             lines += ["", *([grid.title] if grid.title else []), *_aligned(grid)]
     if sheet.note:
-        lines.append(sheet.note)
+        lines.append(line(sheet.note, 0))
     return "\n".join(lines).lstrip("\n")
+
+
+def folded(text: str, width: int, indent: int = 0) -> str:
+    """One line folded at spaces; a word longer than a line, such as a hash, is left whole.
+
+    Args:
+        text: Spaces within it are kept where it is not folded.
+        width: Columns.
+        indent: Columns in front of every line but the first.
+    """
+    if len(text) <= width:
+        return text
+    return textwrap.fill(
+        text, max(width, indent + 20), subsequent_indent=" " * indent, break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def _table(title: str, body: str) -> str:

@@ -158,9 +158,11 @@ def test_shared_parameters(refused: Refused) -> None:
 
 
 def test_a_module_that_is_not_supported(refused: Refused) -> None:
-    refused(
+    message = refused(
         "return nn.Sequential(nn.LSTM(3, 1)).double(), *data()", "'0'", "LSTM", "Linear", "Tanh"
     )
+    problem, remedy, listed = map(message.index, ("a LSTM", "Write the recurrence", "Supported"))
+    assert problem < remedy < listed
 
 
 @pytest.mark.parametrize(
@@ -168,7 +170,9 @@ def test_a_module_that_is_not_supported(refused: Refused) -> None:
     [
         ("case.py", ["package.module:function or file.py:function"]),
         ("absent.py:problem", ["there is no file"]),
-        ("no_such_package.module:problem", ["does not import", "no_such_package"]),
+        ("no_such_package.module:problem", ["there is no module no_such_package"]),
+        ("talweg.no_such:problem", ["does not import", "talweg.no_such"]),
+        ("no-name:problem", ["is no module name", "train.py:problem"]),
         ("broken.py:problem", ["broken.py does not import", "SyntaxError", "line 1"]),
         ("raises.py:problem", ["does not import", "ZeroDivisionError", "raises.py, line 1"]),
         ("exits.py:problem", ["does not import", "SystemExit"]),

@@ -89,6 +89,29 @@ def test_an_interrupt_while_saving(
     assert folder() == before
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("certify SPEC", "before the end"),
+        ("certify SPEC --out a.talweg", "no file was left half-written"),
+        ("measure SPEC", "before the end"),
+        ("prescribe step SPEC", "before the end"),
+        ("prescribe step SPEC --out a.talweg", "half-written"),
+        ("sweep SPEC --grid lr=1", "no file was left half-written"),
+    ],
+)
+def test_files_are_spoken_of_only_where_they_are_written(
+    talweg: Command, write_spec: WriteSpec, command: str, words: str
+) -> None:
+    spec = write_spec("raise KeyboardInterrupt")
+    done = talweg(*command.replace("SPEC", spec).split())
+    assert done.code == 130
+    assert done.out == ""
+    assert done.err.startswith("talweg: interrupted")
+    assert done.err.endswith(f"{words}\n")
+    assert done.err.count("\n") == 1
+
+
 def test_a_terminal_sees_a_frame_and_no_colour_where_it_is_refused(
     write_spec: WriteSpec, tmp_path: Path
 ) -> None:

@@ -83,7 +83,20 @@ def test_a_stage_begins_lasts_and_ends(log: Log) -> None:
     assert log.after(2, "two") == ["37 s  one: took 37 s"]
     assert log.after(3) == ["40 s  two, for 3 s so far"]  # five seconds after the last beginning
     log.progress.close()
-    assert log.lines[-2:] == ["40 s  two: took 3 s", "40 s  finished"]
+    assert log.lines[-2:] == ["40 s  two, for 3 s so far", "40 s  finished"]
+
+
+def test_a_short_stage_is_told_once(log: Log) -> None:
+    log.after(6, "reading the model")
+    log.after(1, "bounds for the weights as given")
+    log.after(9, "writing the claim")
+    log.progress.close()
+    assert log.lines == [
+        "6 s  reading the model",
+        "11 s  bounds for the weights as given, for 4 s so far",
+        "16 s  writing the claim",
+        "16 s  finished",
+    ]
 
 
 def test_the_wait_grows_to_a_minute(log: Log) -> None:

@@ -26,7 +26,7 @@ COVERED = [
     *sorted((SOURCE / "certificate").glob("*.py")),
     *sorted((SOURCE / "cluster").glob("*.py")),
     *sorted((SOURCE / "prescribe").glob("*.py")),
-    *(SOURCE / "cli" / f"_{name}.py" for name in ("spec", "paths")),
+    *(SOURCE / "cli" / f"_{name}.py" for name in ("spec", "spec_place", "paths")),
 ]
 """Files all of whose messages the page must quote."""
 
@@ -107,6 +107,16 @@ def test_no_message_is_missing(file: Path) -> None:
         and not any(matches(quotation, message) for quotation in quotations())
     ]
     assert missing == []
+
+
+def test_no_message_calls_things_by_internal_names() -> None:
+    wrong = [
+        f"{path.name}, {line}: {message}"
+        for path in SOURCE.rglob("*.py")
+        for line, message in messages(ast.parse(path.read_text(encoding="utf-8")))
+        if re.search(r"of talweg's|of the gate\b", message)
+    ]
+    assert wrong == []
 
 
 def test_every_quotation_is_in_the_code() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,10 +16,12 @@ from torch.nn import functional as F
 
 import talweg
 from talweg.monitor import KINDS, Finding, inspect_data, read_records
-from talweg.monitor._finding import ranked
+from talweg.monitor._finding import THEORY, ranked
 from talweg.monitor._history import History
 from talweg.monitor._rules_run import _floor
 from talweg.monitor._structure import inspect_model
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_contradicting_targets_leave_their_variance() -> None:
@@ -357,3 +361,23 @@ def test_a_batch_in_two_arguments_is_refused() -> None:
     monitor = talweg.Monitor(model, optimizer, F.mse_loss)
     with monitor, pytest.raises(talweg.InputError, match=r"step\(\(X, y\)\)"):
         monitor.step(torch.zeros(4, 3), torch.zeros(4, 2))
+
+
+def test_the_theory_behind_a_finding_is_told_in_words() -> None:
+    for source, title in THEORY.items():
+        page = (ROOT / "docs" / "theory" / f"{source}.md").read_text(encoding="utf-8")
+        heading = page.splitlines()[0].removeprefix(f"# {source}").lstrip(".: ")
+        assert heading[0].lower() + heading[1:] == title
+    found = Finding("converging", 0.6, "seen", "E1", "Go on.")
+    words = "(theory: E1, gradient descent under smoothness and PL)"
+    assert str(found) == f"converging (60% sure): seen. Go on. {words}"
+    assert str(Finding("unsure", 0.5, "seen", "", "Watch on.")).endswith("seen. Watch on.")
+
+
+def test_every_source_of_a_finding_is_explained() -> None:
+    sources = set()
+    for path in (ROOT / "src" / "talweg" / "monitor").glob("_rules_*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and re.fullmatch(r"[A-Z]\d+", str(node.value)):
+                sources.add(node.value)
+    assert sources == set(THEORY)

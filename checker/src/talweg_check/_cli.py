@@ -35,7 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     parser = argparse.ArgumentParser(
-        prog="talweg-check", description="Checks a talweg certificate in Arb arithmetic."
+        prog="talweg-check",
+        description="Checks a talweg certificate in Arb arithmetic.",
+        epilog="Exit codes: 0 valid; 1 invalid; 2 misuse or no such file; 3 incomplete: "
+        "neither confirmed nor disproved.",
     )
     parser.add_argument("file", metavar="FILE", help="the certificate, a .talweg file")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

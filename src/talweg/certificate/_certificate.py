@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
+from rich.text import Text
 from torch import Tensor, nn
 
 from talweg._display import Sheet, Shown
@@ -262,7 +263,7 @@ class Certificate(Shown):
         table.add_column("what", style="bold", no_wrap=True)
         table.add_column("value", overflow="fold")
         for label, text in self.rows():
-            table.add_row(label, text)
+            table.add_row(label, Text(text))  # brackets of a claim are no markup
         yield table
 
     def _sheet(self) -> Sheet:

@@ -6,14 +6,17 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from talweg import __version__
+from talweg.cli._choices import choice
 from talweg.cli._optimizers import BatchOptimizer
 from talweg.cli._outcome import errors_reported
 from talweg.cli._prescribe import prescribe_app
+from talweg.cli._spec_place import HELP as SPEC_HELP
+from talweg.cli._spec_place import spec_place
 
 app = typer.Typer(
     name="talweg",
@@ -59,14 +62,16 @@ class Theorem(StrEnum):
     T9 = "T9"
 
 
-Spec = Annotated[
-    str,
-    typer.Argument(
-        metavar="SPEC",
-        help="package.module:function or file.py:function; it returns (model, X, y) or a dict.",
-    ),
-]
-LossOption = Annotated[Loss | None, typer.Option(help="Loss; mse where nothing says otherwise.")]
+class Grade(StrEnum):
+    """Arithmetic of the independent checker."""
+
+    auto = "auto"
+    arb = "arb"
+    float64 = "float64"
+
+
+Spec = Annotated[str, typer.Argument(metavar="SPEC", help=SPEC_HELP)]
+LossOption = Annotated[Loss | None, choice(Loss, "Loss; mse where nothing says otherwise.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 
@@ -95,8 +100,8 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the initial weights.")] = 0,
     json: Json = False,
 ) -> None:
-    """Train on handwritten digits until a proof holds, certify, check, report."""
-    with errors_reported():
+    """Train on digits until a proof holds; certify, check, report."""
+    with errors_reported(writing=True):
         from talweg.cli._demo import run_demo
 
         raise typer.Exit(run_demo(out, seed=seed, as_json=json))
@@ -126,7 +131,7 @@ def certify(
         ),
     ] = None,
     loss: Annotated[
-        CertifiedLoss | None, typer.Option(help="Loss; mse where nothing says otherwise.")
+        CertifiedLoss | None, choice(CertifiedLoss, "Loss; mse where nothing says otherwise.")
     ] = None,
     label_smoothing: Annotated[
         float | None, typer.Option(help="Label smoothing of a cross-entropy; 0 needs a target.")
@@ -135,7 +140,7 @@ def certify(
         float | None,
         typer.Option(help="Target loss instead of zero (theorem T7; T13 for a cross-entropy)."),
     ] = None,
-    theorem: Annotated[Theorem | None, typer.Option(help="Theorem; T11 by default.")] = None,
+    theorem: Annotated[Theorem | None, choice(Theorem, "Theorem; T11 by default.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the attack.")] = None,
     scheduler: Annotated[
         str | None,
@@ -146,8 +151,12 @@ def certify(
         ),
     ] = None,
 ) -> None:
-    """Prove that gradient descent from these weights on this data reaches zero training loss."""
-    with errors_reported():
+    """Prove that gradient descent reaches zero training loss.
+
+    It starts from the weights and uses the data that SPEC returns.
+    """
+    with errors_reported(writing=out is not None):
+        spec_place(spec)
         from talweg.cli._certify import run_certify
 
         given = {
@@ -171,21 +180,24 @@ def check(
         str | None,
         typer.Option(
             metavar="SPEC",
-            help="Also compare the file with the live model and data of SPEC.",
+            help=f"Also compare the file with the live model and data of SPEC. {SPEC_HELP}",
         ),
     ] = None,
     grade: Annotated[
-        Literal["auto", "arb", "float64"] | None,
-        typer.Option(help="The checker's arithmetic; without it the size of the problem decides."),
+        Grade | None,
+        choice(Grade, "The checker's arithmetic; without it the size of the problem decides."),
     ] = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Check a certificate with the independent checker, in a separate process."""
+    """Check a certificate with the independent checker.
+
+    It is another program, in a process of its own.
+    """
     with errors_reported():
         from talweg.cli._check import run_check
 
-        raise typer.Exit(run_check(file, against, grade, quiet=quiet, as_json=json))
+        raise typer.Exit(run_check(file, against, grade and grade.value, quiet=quiet, as_json=json))
 
 
 @app.command()
@@ -204,11 +216,12 @@ def falsify(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Search for a violation of a certificate's claims; one that is found is proved.
+    """Search for a violation of a certificate's claims.
 
-    Exit code 0 where none was found, which proves nothing; 1 where one was.
+    One that is found is proved. Exit code 0 where none was found, which proves nothing; 1 where
+    one was.
     """
-    with errors_reported():
+    with errors_reported(writing=out is not None):
         from talweg.cli._falsify import run_falsify
 
         raise typer.Exit(
@@ -218,8 +231,12 @@ def falsify(
 
 @app.command()
 def measure(spec: Spec, json: Json = False, loss: LossOption = None) -> None:
-    """Measure the PL ratio, the kernel spectrum and the curvature: floats, no proof."""
+    """Measure PL ratio, kernel spectrum and curvature, without proof.
+
+    The numbers are floats without bounds on their error.
+    """
     with errors_reported():
+        spec_place(spec)
         from talweg.cli._measure import run_measure
 
         raise typer.Exit(run_measure(spec, loss and loss.value, as_json=json))
@@ -230,7 +247,7 @@ def diagnose(
     spec: Spec,
     quiet: Quiet = False,
     json: Json = False,
-    optimizer: Annotated[BatchOptimizer, typer.Option(help="Optimiser of the trial.")] = (
+    optimizer: Annotated[BatchOptimizer, choice(BatchOptimizer, "Optimiser of the trial.")] = (
         BatchOptimizer.sgd
     ),
     lr: Annotated[
@@ -240,14 +257,18 @@ def diagnose(
     batch: Annotated[int, typer.Option(min=1, help="Samples in a batch.")] = 64,
     steps: Annotated[int, typer.Option(min=10, help="Length of the trial.")] = 400,
     loss: Annotated[
-        MeanLoss | None, typer.Option(help="Mean loss; chosen by the targets if not given.")
+        MeanLoss | None, choice(MeanLoss, "Mean loss; chosen by the targets if not given.")
     ] = None,
     label_smoothing: Annotated[
         float | None, typer.Option(help="Label smoothing of a cross-entropy.")
     ] = None,
 ) -> None:
-    """Train a copy for a while and say what limits it, likeliest cause first: no proof."""
+    """Train a copy for a while and say what limits it, without proof.
+
+    The likeliest cause comes first.
+    """
     with errors_reported():
+        spec_place(spec)
         from talweg.cli._diagnose import run_diagnose
 
         raise typer.Exit(
@@ -278,12 +299,12 @@ def report(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Write certificates, reproductions and records of a Monitor as one HTML file.
+    """Write certificates, reproductions and runs as one HTML file.
 
     Exit code of the checker where it does not confirm a certificate; the page is written and says
     so.
     """
-    with errors_reported():
+    with errors_reported(writing=True):
         from talweg.cli._report import run_report_command
 
         raise typer.Exit(run_report_command(files, out, check=check, quiet=quiet, as_json=json))
@@ -322,12 +343,12 @@ def reproduce(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Reproduce a source's theorems and figures: predicted beside measured.
+    """Reproduce a source's theorems and figures.
 
-    Exit code 1 where a measured number breaks a bound. What an interrupted run had finished is
-    taken over.
+    Predicted stands beside measured. Exit code 1 where a measured number breaks a bound. What an
+    interrupted run had finished is taken over.
     """
-    with errors_reported():
+    with errors_reported(writing=True):
         from talweg.cli._reproduce import run_reproduce
 
         code = run_reproduce(
@@ -364,11 +385,14 @@ def sweep(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Train at every point of a grid of seeds, initialisations, scales and step sizes.
+    """Train at every point of a grid of seeds, scales and step sizes.
+
+    Initialisations can be an axis too.
 
     What an interrupted sweep had finished is taken over; a folder with other settings is refused.
     """
-    with errors_reported():
+    with errors_reported(writing=True):
+        spec_place(spec)
         from talweg.cli._sweep import run_sweep
 
         given = {

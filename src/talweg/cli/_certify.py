@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from talweg.certificate import certify
-from talweg.cli._console import print_json, print_result, stdout_console
+from talweg.cli._console import print_json, print_lines, print_result
 from talweg.cli._outcome import DONE, NOT_PROVED
 from talweg.cli._paths import require_writable_file
 from talweg.cli._progress import progress_shown
@@ -52,7 +52,5 @@ def run_certify(
     else:
         print_result(certificate)
         if out is not None and not proved:
-            stdout_console().print(
-                f"not written: {out} (only a proved claim is stored)", soft_wrap=True, markup=False
-            )
+            print_lines([f"not written: {out} (only a proved claim is stored)"])
     return DONE if proved else NOT_PROVED

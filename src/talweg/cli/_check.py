@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from talweg._errors import InputError
 from talweg.cli._checker import run_checker
-from talweg.cli._console import print_json, stdout_console
+from talweg.cli._console import print_json, print_lines
 from talweg.cli._outcome import DONE, MISUSE, NOT_PROVED
 from talweg.cli._progress import progress_shown
+from talweg.cli._spec_place import spec_place
 
 if TYPE_CHECKING:
     from talweg.cli._spec import Problem
@@ -62,6 +63,7 @@ def run_check(
 
 
 def _loaded(spec: str) -> Problem:
+    spec_place(spec)  # before torch is loaded
     from talweg.cli._spec import load_problem
 
     return load_problem(spec)
@@ -75,20 +77,14 @@ def _differences(file: Path, problem: Problem) -> list[str]:
 
 
 def _print(record: dict[str, Any]) -> None:
-    console = stdout_console()
-
-    def say(line: str) -> None:
-        console.print(line, soft_wrap=True, markup=False)
-
-    say(str(record["verdict"]))
+    lines = [str(record["verdict"])]
     if record["reason"]:
-        say(f"reason: {record['reason']}")
+        lines.append(f"reason: {record['reason']}")
     if record["claim"]:
-        say(f"claim: {record['claim']}")
-    if "differences" in record:
-        if record["differences"]:
-            say(f"the file speaks of something else than {record['against']}:")
-            for difference in record["differences"]:
-                say(f"  - {difference}")
-        else:
-            say(f"the file speaks of exactly the model and data of {record['against']}")
+        lines.append(f"claim: {record['claim']}")
+    if record.get("differences"):
+        lines.append(f"the file speaks of something else than {record['against']}:")
+        lines += [f"  - {difference}" for difference in record["differences"]]
+    elif "differences" in record:
+        lines.append(f"the file speaks of exactly the model and data of {record['against']}")
+    print_lines(lines)

@@ -5,19 +5,40 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from talweg._display import folded
 
 PLAIN_WIDTH = 100
 """Columns of a table that is piped or redirected, where there is no terminal to ask."""
 
 
 def stdout_console() -> Console:
-    """A console on stdout: coloured on a terminal unless ``NO_COLOR`` is set, plain when piped."""
+    """A console on stdout: coloured on a terminal unless ``NO_COLOR`` is set, plain when piped.
+
+    Brackets stay text: rich would take "[linear 4->8]" in a claim for markup and leave it out.
+    """
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
-    return Console(file=sys.stdout, width=width, highlight=False, soft_wrap=False)
+    return Console(file=sys.stdout, width=width, highlight=False, soft_wrap=False, markup=False)
+
+
+def print_lines(lines: Iterable[str], indent: int = 2) -> None:
+    """Print lines on stdout: folded at words on a terminal, each on one line when piped.
+
+    Words longer than a line, such as hashes and paths, are left whole.
+
+    Args:
+        lines: What to print.
+        indent: Columns in front of the continuation of a folded line.
+    """
+    console = stdout_console()
+    for line in lines:
+        shown = folded(line, console.width, indent) if sys.stdout.isatty() else line
+        console.print(shown, soft_wrap=True)
 
 
 def print_result(result: object) -> None:
@@ -32,7 +53,9 @@ def plain_text(result: object, width: int = PLAIN_WIDTH) -> str:
     """Text without colour or frames, for pipes and files: a table's cells, or ``str(result)``."""
     if not isinstance(result, Table):
         return f"{result}\n"
-    console = Console(width=width, color_system=None, force_terminal=False, highlight=False)
+    console = Console(
+        width=width, color_system=None, force_terminal=False, highlight=False, markup=False
+    )
     with console.capture() as capture:
         console.print(result)
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"

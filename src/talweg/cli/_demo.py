@@ -25,7 +25,14 @@ from talweg._errors import MissingDependencyError
 from talweg.certificate import Certificate, certify
 from talweg.cli._certificate_page import certificate_page
 from talweg.cli._checker import checker_command
-from talweg.cli._console import finite, plain_text, print_json, print_result, stdout_console, table
+from talweg.cli._console import (
+    finite,
+    plain_text,
+    print_json,
+    print_lines,
+    print_result,
+    table,
+)
 from talweg.cli._digits import (
     STEPS,
     TRAINING_ROWS,
@@ -135,18 +142,18 @@ class _Printer:
     """Prints as the demo goes along, and keeps the plain text for the report file."""
 
     def __init__(self, *, quiet: bool) -> None:
-        self._console = None if quiet else stdout_console()
+        self._quiet = quiet
         self.text = ""
 
     def say(self, *lines: str) -> None:
         for line in lines:
             self.text += line + "\n"
-            if self._console is not None:
-                self._console.print(line, soft_wrap=True, markup=False)
+            if not self._quiet:
+                print_lines([line])
 
     def show(self, result: object) -> None:
         self.text += plain_text(result)
-        if self._console is not None:
+        if not self._quiet:
             print_result(result)
 
 

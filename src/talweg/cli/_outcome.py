@@ -29,10 +29,11 @@ INTERRUPTED = 130
 
 
 @contextmanager
-def errors_reported(*, may_exit: bool = False) -> Iterator[None]:
+def errors_reported(*, writing: bool = False, may_exit: bool = False) -> Iterator[None]:
     """Turn every way to fail into one message on stderr and an exit code.
 
     Args:
+        writing: Whether files are written, which an interrupt leaves whole or not at all.
         may_exit: Whether `sys.exit` is the regular end of what is run, and not a model's.
 
     Raises:
@@ -48,7 +49,7 @@ def errors_reported(*, may_exit: bool = False) -> Iterator[None]:
         _say(f"error: {error}")
         raise typer.Exit(MISUSE) from None
     except KeyboardInterrupt:
-        _say("interrupted; no file was left half-written")
+        _say(f"interrupted{'; no file was left half-written' if writing else ' before the end'}")
         raise typer.Exit(INTERRUPTED) from None
     except OSError as error:
         if error.errno == errno.EPIPE:  # the reader of stdout left, as `| head` does

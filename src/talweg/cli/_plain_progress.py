@@ -24,7 +24,8 @@ PATIENCE = 5.0
 SPACING = 5.0
 """Seconds at least between the beginnings of two stages that are told."""
 FIRST_REPEAT = 10.0
-"""Seconds until a stage is told again, and at least between two lines of one stage."""
+"""Seconds until a stage is told again, and at least between two lines of one stage; the end of a
+stage that was shorter is not told."""
 LAST_REPEAT = 60.0
 """The wait doubles up to this."""
 TICK = 0.5
@@ -37,8 +38,8 @@ class PlainProgress:
     """Decides when a line is due, and writes it; safe to be called from two threads.
 
     A stage is told when it begins, again and again while it lasts, and with its seconds when it is
-    over. Texts that differ in numbers alone are one stage. A stream that breaks ends the lines, not
-    the work.
+    over, unless it was short: then its first line is all. Texts that differ in numbers alone are
+    one stage. A stream that breaks ends the lines, not the work.
 
     Args:
         title: In front of every line.
@@ -105,9 +106,9 @@ class PlainProgress:
             self._tell(now, self._text + for_long)
 
     def _end_stage(self) -> None:
-        if self._is_told:
-            now = self._clock()
-            self._write(now, f"{self._text}: took {now - self._entered:.0f} s")
+        lasted = self._clock() - self._entered
+        if self._is_told and lasted >= FIRST_REPEAT:
+            self._write(self._clock(), f"{self._text}: took {lasted:.0f} s")
 
     def _tell(self, now: float, text: str) -> None:
         self._told[self._key] = self._last = now

@@ -8,13 +8,16 @@ from typing import Annotated
 
 import typer
 
+from talweg.cli._choices import choice
 from talweg.cli._optimizers import Optimizer
 from talweg.cli._outcome import errors_reported
+from talweg.cli._spec_place import HELP as SPEC_HELP
+from talweg.cli._spec_place import spec_place
 
 prescribe_app = typer.Typer(
     name="prescribe",
-    help="What to change so that training can be proved: output scale, width, step size, "
-    "training, initial weights. Each prints certified halving steps and the held-out error "
+    help="What to change so that training can be proved. Output scale, width, step size, "
+    "training, initial weights: each prints certified halving steps and the held-out error "
     "(X_test, y_test in the dict of SPEC). Exit codes: 0 certified; 1 not; 2 misuse.",
     no_args_is_help=True,
     add_completion=False,
@@ -64,16 +67,9 @@ class Method(StrEnum):
     conditional_positive = "conditional_positive"
 
 
-Spec = Annotated[
-    str,
-    typer.Argument(
-        metavar="SPEC",
-        help="package.module:function or file.py:function; it returns (model, X, y) or a dict, "
-        "with X_test and y_test for rows held out.",
-    ),
-]
+Spec = Annotated[str, typer.Argument(metavar="SPEC", help=SPEC_HELP)]
 LossOption = Annotated[
-    SquaredLossName | None, typer.Option(help="Loss; mse where nothing says otherwise.")
+    SquaredLossName | None, choice(SquaredLossName, "Loss; mse where nothing says otherwise.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
@@ -86,9 +82,7 @@ Steps = Annotated[
 @prescribe_app.command()
 def scale(
     spec: Spec,
-    form: Annotated[Form, typer.Option(help="Subtract the start, or double the net.")] = (
-        Form.offset
-    ),
+    form: Annotated[Form, choice(Form, "Subtract the start, or double the net.")] = (Form.offset),
     headroom: Annotated[
         float, typer.Option(help="Recommended scale over the smallest certified one, >= 1.")
     ] = 1.25,
@@ -98,8 +92,9 @@ def scale(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Find the smallest output scale that is certified before training (T8)."""
-    with errors_reported():
+    """Find the smallest output scale certified before training (T8)."""
+    with errors_reported(writing=out is not None):
+        spec_place(spec)
         from talweg.cli._prescription import run_scale
 
         code = run_scale(
@@ -114,8 +109,8 @@ def width(
         str,
         typer.Argument(
             metavar="SPEC",
-            help="As elsewhere, of a function with the parameters width and seed, both with "
-            "defaults: def problem(width=256, seed=0).",
+            help=f"{SPEC_HELP} The function takes width and seed, both with defaults: "
+            "def problem(width=256, seed=0).",
         ),
     ],
     low: Annotated[int, typer.Option(min=1, help="First width tried.")] = 16,
@@ -132,8 +127,12 @@ def width(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Find the smallest width tried that is certified before training, for every seed."""
+    """Find the smallest width tried that is certified for every seed.
+
+    Certified is the start, before training.
+    """
     with errors_reported():
+        spec_place(spec)
         from talweg.cli._prescription import run_width
 
         code = run_width(
@@ -159,8 +158,12 @@ def step(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Find the largest certified step size for the weights as given (T11, T4)."""
-    with errors_reported():
+    """Find the largest certified step size for the weights as given.
+
+    The theorems are T11 and T4.
+    """
+    with errors_reported(writing=out is not None):
+        spec_place(spec)
         from talweg.cli._prescription import run_step
 
         raise typer.Exit(run_step(spec, loss, out, descent_steps, quiet=quiet, as_json=json))
@@ -169,13 +172,13 @@ def step(
 @prescribe_app.command()
 def train(
     spec: Spec,
-    optimizer: Annotated[Optimizer, typer.Option(help="Full batch.")] = Optimizer.adam,
+    optimizer: Annotated[Optimizer, choice(Optimizer, "Full batch.")] = Optimizer.adam,
     lr: Annotated[float | None, typer.Option(help="Learning rate; per optimiser.")] = None,
-    schedule: Annotated[Schedule, typer.Option(help="Of the learning rate.")] = Schedule.cosine,
+    schedule: Annotated[Schedule, choice(Schedule, "Of the learning rate.")] = Schedule.cosine,
     max_steps: Annotated[int, typer.Option(min=1, help="Optimiser steps at most.")] = 8000,
     check_every: Annotated[int, typer.Option(min=1, help="Steps between checks.")] = 250,
     loss: Annotated[
-        TrainedLoss | None, typer.Option(help="Loss; mse where nothing says otherwise.")
+        TrainedLoss | None, choice(TrainedLoss, "Loss; mse where nothing says otherwise.")
     ] = None,
     label_smoothing: Annotated[
         float | None, typer.Option(help="Label smoothing of a cross-entropy, above 0.")
@@ -185,8 +188,12 @@ def train(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Train until it can be proved: the first iterate from which plain GD is certified."""
-    with errors_reported():
+    """Train until a proof holds.
+
+    Found is the first iterate from which plain gradient descent is certified.
+    """
+    with errors_reported(writing=out is not None):
+        spec_place(spec)
         from talweg.cli._prescription import run_train
 
         code = run_train(
@@ -199,7 +206,7 @@ def train(
 @prescribe_app.command("init")
 def initial(
     spec: Spec,
-    method: Annotated[Method, typer.Option(help="Initialisation.")] = Method.positive,
+    method: Annotated[Method, choice(Method, "Initialisation.")] = Method.positive,
     seed: Annotated[int, typer.Option(help="Seed of the weights.")] = 0,
     loss: LossOption = None,
     out: Out = None,
@@ -208,7 +215,8 @@ def initial(
     json: Json = False,
 ) -> None:
     """Initialise a copy of the model and certify it before training."""
-    with errors_reported():
+    with errors_reported(writing=out is not None):
+        spec_place(spec)
         from talweg.cli._prescription import run_init
 
         code = run_init(

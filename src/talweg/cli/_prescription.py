@@ -261,6 +261,6 @@ def _finished(
     if as_json:
         print_json(record)
     else:
-        text = text_of(Sheet("", lines, grids))
-        stdout_console().print(text, soft_wrap=True, markup=False)
+        width = stdout_console().width if sys.stdout.isatty() else None
+        stdout_console().print(text_of(Sheet("", lines, grids), width), soft_wrap=True)
     return DONE if proved else NOT_PROVED

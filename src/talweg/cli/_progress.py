@@ -16,6 +16,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.status import Status
+from rich.text import Text
 
 from talweg.cli._plain_progress import plain_progress
 from talweg.report import LiveView
@@ -60,7 +61,8 @@ def stages_shown(command: str, *, quiet: bool) -> Iterator[tuple[Progress, Statu
             yield say, None
     else:
         with console.status("starting") as status:
-            yield lambda stage: status.update(f"{stage} ..."), status
+            # As Text, because brackets in a string would be read as markup.
+            yield lambda stage: status.update(Text(f"{stage} ...")), status
 
 
 @contextmanager

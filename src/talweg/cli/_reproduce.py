@@ -171,7 +171,7 @@ def _print_end(outcome: Outcome) -> None:
 def _print(what: str | Text | Table) -> None:
     """To stdout: with colour and frames on a terminal, as plain lines when piped."""
     if sys.stdout.isatty():
-        stdout_console().print(what, soft_wrap=isinstance(what, str), markup=False)
+        stdout_console().print(what, soft_wrap=isinstance(what, str))
     else:
         sys.stdout.write(plain_text(what))
         sys.stdout.flush()

@@ -26,11 +26,7 @@ from torch import Tensor, nn
 
 from talweg._errors import InputError, SpecError, TalwegError
 from talweg.cli._outcome import described
-
-SETTINGS = ("loss", "label_smoothing", "target", "theorem", "polish", "attack", "seed")
-HELD_OUT = ("X_test", "y_test")
-_FORMS = "package.module:function or file.py:function"
-_RETURNS = "(model, X, y), or a dict with the keys model, X and y"
+from talweg.cli._spec_place import HELD_OUT, RETURNS, SETTINGS, spec_place
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,26 +114,13 @@ def any_model_run(spec: str, command: str) -> Iterator[None]:
 
 
 def _module_and_name(spec: str) -> tuple[ModuleType, str]:
-    place, colon, name = spec.rpartition(":")
-    if not colon or not place or not name:
-        raise SpecError(
-            f"SPEC must be {_FORMS}; got {spec!r}. Write for example train.py:problem, where "
-            f"problem() returns {_RETURNS}."
-        )
-    return (_module_from_file(spec, place) if _is_file(place) else _module(spec, place)), name
+    where = spec_place(spec)
+    if where.file is not None:
+        return _module_from_file(spec, where.place, where.file), where.name
+    return _module(spec, where.place), where.name
 
 
-def _is_file(place: str) -> bool:
-    return place.endswith(".py") or os.sep in place or "/" in place
-
-
-def _module_from_file(spec: str, place: str) -> ModuleType:
-    path = Path(place).resolve()
-    if not path.is_file() or path.suffix != ".py":
-        raise SpecError(
-            f"SPEC {spec!r} must name a Python file; there is no file {path}, or it does not end "
-            "in .py. Check the path."
-        )
+def _module_from_file(spec: str, place: str, path: Path) -> ModuleType:
     _make_importable(str(path.parent))
     # A name of its own, so that a file called like an installed package does not shadow it.
     name = f"talweg_spec_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
@@ -156,11 +139,6 @@ def _module_from_file(spec: str, place: str) -> ModuleType:
 
 
 def _module(spec: str, place: str) -> ModuleType:
-    if not all(part.isidentifier() for part in place.split(".")):
-        raise SpecError(
-            f"SPEC must be {_FORMS}; {place!r} of {spec!r} is no module name. A file is named with "
-            "its ending, as in train.py:problem."
-        )
     _make_importable(os.getcwd())
     module: ModuleType = _guarded(
         spec, f"module {place} does not import", lambda: importlib.import_module(place)
@@ -191,7 +169,7 @@ def _function(spec: str, module: ModuleType, name: str) -> Callable[..., Any]:
     if not callable(function):
         raise SpecError(
             f"SPEC {spec!r} must name a function; {name!r} is a {type(function).__name__}. Put it "
-            f"into a function that returns {_RETURNS}."
+            f"into a function that returns {RETURNS}."
         )
     try:
         inspect.signature(function).bind()
@@ -245,7 +223,7 @@ def _checked(spec: str, returned: Any) -> Problem:
         if unknown or absent:
             wrong = f"lacks {', '.join(absent)}" if absent else f"has {', '.join(unknown)}"
             raise SpecError(
-                f"SPEC {spec!r} must return {_RETURNS}; the dict {wrong}. Further keys may be "
+                f"SPEC {spec!r} must return {RETURNS}; the dict {wrong}. Further keys may be "
                 f"{', '.join((*SETTINGS, *HELD_OUT))}."
             )
         held_out = tuple(returned.get(key) for key in HELD_OUT)
@@ -256,7 +234,7 @@ def _checked(spec: str, returned: Any) -> Problem:
     else:
         length = f" of length {len(returned)}" if isinstance(returned, tuple | list) else ""
         raise SpecError(
-            f"SPEC {spec!r} must return {_RETURNS}; it returned a {type(returned).__name__}"
+            f"SPEC {spec!r} must return {RETURNS}; it returned a {type(returned).__name__}"
             f"{length}. Change what the function returns."
         )
     model, X, y = parts
@@ -265,7 +243,7 @@ def _checked(spec: str, returned: Any) -> Problem:
     if not isinstance(model, nn.Module):
         raise SpecError(
             f"SPEC {spec!r} must return a torch.nn.Module as the model; it returned a "
-            f"{type(model).__name__}. Return {_RETURNS}, in this order."
+            f"{type(model).__name__}. Return {RETURNS}, in this order."
         )
     if (held_out[0] is None) != (held_out[1] is None):
         raise SpecError(

@@ -82,7 +82,7 @@ def run_sweep(
         f"one row per training: {out / 'summary.parquet'}",
         f"one row per training and recorded step: {out / 'shards'}",
     ):
-        stdout_console().print(line, soft_wrap=True, markup=False)
+        stdout_console().print(line, soft_wrap=True)
     return DONE
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
+from rich.text import Text
 from safetensors.torch import save as save_arrays
 from torch import Tensor
 
@@ -151,9 +152,9 @@ class Falsification(Shown):
         for column in ("attack", "closest ratio", "compared", "seconds"):
             table.add_column(column, justify="left" if column == "attack" else "right")
         for row in self._rows():
-            table.add_row(*row)
+            table.add_row(*map(Text, row))  # brackets are no markup
         yield table
-        yield self.summary()
+        yield Text(self.summary())
 
     def _sheet(self) -> Sheet:
         columns = ("attack", "closest ratio", "compared", "seconds")

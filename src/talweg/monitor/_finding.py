@@ -17,7 +17,7 @@ class Finding(Shown):
         kind: What it is: one of `KINDS`.
         certainty: How sure, from 0 to 1; below 1/2 it is a remark beside the point.
         seen: What was seen, with numbers.
-        source: Where the theory stands: ids of docs/theory.
+        source: Where the theory stands, an id of docs/theory; empty where there is none.
         change: What to do.
         action: The same for a program: see docs/monitor.md.
         numbers: The measurements it rests on.
@@ -36,12 +36,20 @@ class Finding(Shown):
     def __str__(self) -> str:
         return (
             f"{KINDS[self.kind]} ({self.certainty:.0%} sure): {self.seen}. "
-            f"{self.change} [{self.source}]"
+            f"{self.change}{f' (theory: {self.theory})' if self.source else ''}"
         )
+
+    @property
+    def theory(self) -> str:
+        """The source and what it is about, in words; empty where no theory stands behind it."""
+        about = THEORY.get(self.source)
+        return self.source if about is None else f"{self.source}, {about}"
 
     def _sheet(self) -> Sheet:
         rows = [("certainty", f"{self.certainty:.0%}"), ("seen", self.seen)]
-        rows += [("change", self.change), ("theory", self.source)]
+        rows.append(("change", self.change))
+        if self.source:
+            rows.append(("theory", self.theory))
         if self.steps:
             rows.append(("steps", ", ".join(f"{a:,} to {b:,}" for a, b in self.steps)))
         return Sheet(f"finding: {KINDS.get(self.kind, self.kind)}", rows, note=_MEASURED)
@@ -75,7 +83,7 @@ class Findings(tuple[Finding, ...], Shown):
     def _sheet(self) -> Sheet:
         columns = ("finding", "certainty", "seen", "change", "theory")
         rows = [
-            (KINDS.get(f.kind, f.kind), f"{f.certainty:.0%}", f.seen, f.change, f.source)
+            (KINDS.get(f.kind, f.kind), f"{f.certainty:.0%}", f.seen, f.change, f.theory)
             for f in self
         ]
         title = "what limits the run" if rows else "no findings"
@@ -83,6 +91,16 @@ class Findings(tuple[Finding, ...], Shown):
 
 
 _MEASURED = "Measured, not proved."
+
+THEORY: dict[str, str] = {
+    "B3": "a Lipschitz constant of the Jacobian on a ball",
+    "E1": "gradient descent under smoothness and PL",
+    "E2": "stochastic gradients of bounded variance",
+    "E3": "strict saddles",
+    "F3": "equal inputs",
+    "T11": "squared loss, sharp",
+}
+"""What the sources of findings are about: the titles of their pages in docs/theory."""
 
 KINDS: dict[str, str] = {
     "conflicting_targets": "equal inputs with different targets",

@@ -31,7 +31,7 @@ def findings(history: History, model: ModelFacts, data: DataFacts | None) -> Fin
                 "unsure",
                 0.5,
                 _seen(history) + ", and no rule applies",
-                "E5",
+                "",
                 "Watch for longer, or measure more often: overhead=0.5 of Monitor allows half of "
                 'the time, every={"gradient": 20} fixes a period.',
             )

@@ -104,7 +104,7 @@ class Builder:
                 "It needs a weight (d_out, d_in) and values (n, d_in).",
             )
         if W.shape[1] != value.dims[-1]:
-            whose = "X of talweg's reading" if value.index == 0 else "model of talweg's reading"
+            whose = "X of the data" if value.index == 0 else "the model"
             raise InputError(
                 f"{whose} must give {place(path)} {W.shape[1]} features, since {came}; "
                 f"they come with {value.dims[-1]}, shape {value}. Check the two shapes."
@@ -234,7 +234,7 @@ class Builder:
     def _refuse_whole(self, operation: Operation, index: int) -> None:
         if self.whole and index == 0 and not isinstance(operation, Embedding):
             raise InputError(
-                "X of talweg's reading must be floating where anything but an Embedding reads it; "
+                "X of the data must be floating where anything but an Embedding reads it; "
                 f"{place(operation.path)} computes with the inputs, which are torch.int64. Cast "
                 "them: X.to(torch.float32)."
             )

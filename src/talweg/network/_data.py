@@ -53,7 +53,7 @@ def check_data(X: Tensor, y: Tensor, network: Network | int) -> Data:
     if isinstance(network, Network):
         if not _fits(network, X):
             raise InputError(
-                f"X of talweg's data check must have {network.input_dim} features, as the model "
+                f"X of the data must have {network.input_dim} features, as the model "
                 f"was read (shape of one sample {network.input_shape}); got shape "
                 f"{tuple(X.shape)}. Pass the inputs of this model."
             )
@@ -65,17 +65,17 @@ def check_data(X: Tensor, y: Tensor, network: Network | int) -> Data:
         if y.ndim == 1:
             todo = "Use one-hot targets or y[:, None], whichever is meant; nothing is broadcast."
         raise InputError(
-            f"y of talweg's data check must have shape (n, {outputs}) for a model of {outputs} "
+            f"y of the data must have shape (n, {outputs}) for a model of {outputs} "
             f"outputs; got {tuple(y.shape)}, with X {tuple(X.shape)}. {todo}"
         )
     if y.shape[0] != n:
         raise InputError(
-            f"y of talweg's data check must have one row for each row of X; got y "
+            f"y of the data must have one row for each row of X; got y "
             f"{tuple(y.shape)} and X {tuple(X.shape)}. Pass inputs and targets of the same samples."
         )
     if y.device != X.device:
         raise InputError(
-            f"y of talweg's data check must be on the device of X, {X.device}; got {y.device}. "
+            f"y of the data must be on the device of X, {X.device}; got {y.device}. "
             f"Call y.to({str(X.device)!r})."
         )
     _require_finite(y, "y")
@@ -96,19 +96,19 @@ def check_inputs(X: object, *, whole: bool = True) -> None:
     tensor = _require_real_tensor(X, "X", "inputs (n, d)", whole=whole)
     if tensor.ndim < 2:
         raise InputError(
-            f"X of talweg's data check must have the batch and at least one axis more, (n, d); got "
+            f"X of the data must have the batch and at least one axis more, (n, d); got "
             f"shape {tuple(tensor.shape)}. Please use X[:, None] or X[None]."
         )
     if tensor.numel() == 0:
         raise InputError(
-            f"X of talweg's data check must hold at least one sample and one feature; got shape "
+            f"X of the data must hold at least one sample and one feature; got shape "
             f"{tuple(tensor.shape)}. Pass the training inputs."
         )
     if tensor.dtype == torch.int64:
         largest = max(abs(int(tensor.min())), abs(int(tensor.max())))
         if largest >= 2**53:
             raise InputError(
-                f"X of talweg's data check must hold whole numbers below 2^53; got {largest}. Use "
+                f"X of the data must hold whole numbers below 2^53; got {largest}. Use "
                 "smaller indices."
             )
         return
@@ -126,9 +126,7 @@ def _fits(network: Network, X: Tensor) -> bool:
 
 def _require_real_tensor(value: object, name: str, role: str, *, whole: bool = False) -> Tensor:
     def must_be(requirement: str, came: str, todo: str) -> InputError:
-        return InputError(
-            f"{name} of talweg's data check must be {requirement}; got {came}. {todo}"
-        )
+        return InputError(f"{name} of the data must be {requirement}; got {came}. {todo}")
 
     if not isinstance(value, Tensor):
         raise must_be(
@@ -164,7 +162,7 @@ def _require_finite(value: Tensor, name: str) -> None:
         index = tuple(int(i) for i in bad.nonzero()[0])
         where = f"row {index[0]}" + (f", column {index[1]}" if len(index) > 1 else "")
         raise InputError(
-            f"{name} of talweg's data check must be finite; {where} is "
+            f"{name} of the data must be finite; {where} is "
             f"{float(value.detach()[index])} ({int(bad.sum())} bad entries of {value.numel()}). "
             "Remove or repair these rows."
         )

@@ -101,13 +101,12 @@ def _compare_all(
         state.restore(model)
     if changes:
         raise ReadingError(
-            f"model of the gate must be a fixed function; calling {who} changes "
+            f"the model must be a fixed function; calling {who} changes "
             f"{', '.join(changes[:3])}. {_ADVICE}"
         )
     if use.drew:
         raise ReadingError(
-            f"model of the gate must be deterministic; calling {who} draws random "
-            f"numbers. {_ADVICE}"
+            f"the model must be deterministic; calling {who} draws random numbers. {_ADVICE}"
         )
     found = [
         _worst(
@@ -127,7 +126,7 @@ def _compare_all(
         found.append(_worst(f"gradient of {name!r}", actual.detach(), expected))
     if gradients:
         raise ReadingError(
-            f"model of the gate must have the parameters that were read; {who} has no "
+            f"the model must have the parameters that were read; {who} has no "
             f"{min(gradients)!r}. {_ADVICE}"
         )
     worst = max(found, key=lambda item: item.excess)
@@ -153,7 +152,7 @@ def _called(model: nn.Module, x: Tensor, network: Network, who: str) -> Tensor:
         output = model(batch)
     except Exception as error:
         raise ReadingError(
-            f"model of the gate must run on its data; calling {who} on {tuple(x.shape)}, {x.dtype} "
+            f"the model must run on its data; calling {who} on {tuple(x.shape)}, {x.dtype} "
             f"raised {type(error).__name__}: {error}. Make model(X) work first."
         ) from error
     wanted = (len(x),) if network.flat_output else (len(x), network.output_dim)
@@ -165,7 +164,7 @@ def _called(model: nn.Module, x: Tensor, network: Network, who: str) -> Tensor:
         )
     if not torch.equal(batch, x):
         raise ReadingError(
-            f"model of the gate must leave its input alone; calling {who} overwrites it. "
+            f"the model must leave its input alone; calling {who} overwrites it. "
             "Replace in-place operations (x *= 2, x.mul_) by x = x * 2."
         )
     return output.reshape(len(x), network.output_dim)
@@ -181,7 +180,7 @@ def _gradients(model: nn.Module, output: Tensor, signs: Tensor) -> dict[str, Ten
         )
     except RuntimeError as error:
         raise ReadingError(
-            "model of the gate must have gradients; the backward pass of a call raised "
+            "the model must have gradients; the backward pass of a call raised "
             f"{type(error).__name__}: {error}. Replace in-place operations (x += y) by x = x + y."
         ) from error
     return dict(zip(trainable, found, strict=True))

@@ -140,7 +140,7 @@ def advice(name: str) -> str:
 def unsupported(what: str, todo: str) -> UnsupportedModelError:
     """The error for one thing in the model: what it is and where, what is supported, what to do."""
     return UnsupportedModelError(
-        f"model of talweg's reading: {what}. Supported is a network of {SUPPORTED}. {todo}"
+        f"talweg cannot read the model: {what}. {todo} Supported is a network of {SUPPORTED}."
     )
 
 

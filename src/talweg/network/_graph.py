@@ -309,7 +309,7 @@ class Network:
         if not self.is_chain:
             kinds = ", ".join(sorted({op.kind for op in self.operations}))
             raise UnsupportedModelError(
-                "`network` of talweg's rules for chains must be a feed-forward chain of Linear "
+                "the model must here be a feed-forward chain of Linear "
                 "layers, activations and scalings on flat features, each with parameters of its "
                 f"own; got a graph of {kinds}. Ask for something that covers graphs."
             )

@@ -73,7 +73,7 @@ def _refuse_unknown_rows(network: Network, X: Tensor) -> None:
     rows = min((int(op.weight.shape[0]) for op in tables), default=0)
     if tables and not 0 <= int(X.min()) <= int(X.max()) < rows:
         raise InputError(
-            f"X of talweg's reading must hold whole numbers from 0 to {rows - 1}, the rows of the "
+            f"X of the data must hold whole numbers from 0 to {rows - 1}, the rows of the "
             f"smallest Embedding; got {int(X.min())} to {int(X.max())}. Use a larger Embedding, or "
             "other indices."
         )
@@ -88,6 +88,6 @@ def _refuse_other_device(model: nn.Module, inputs: Tensor) -> None:
         )
     if devices and str(inputs.device) != devices[0]:
         raise InputError(
-            f"X of talweg's reading must be on the model's device {devices[0]}; got a tensor on "
+            f"X of the data must be on the model's device {devices[0]}; got a tensor on "
             f"{inputs.device}. Call X.to({devices[0]!r})."
         )

@@ -54,7 +54,7 @@ def refuse_hidden(model: object) -> nn.Module:
     if not isinstance(model, nn.Module):
         came = f"the class {model.__name__}" if isinstance(model, type) else f"{type(model)}"
         raise InputError(
-            f"model of talweg's reading must be a torch.nn.Module instance; got {came}. "
+            f"the model must be a torch.nn.Module instance; got {came}. "
             "Construct the model and pass the object."
         )
     _refuse_wrapper(model)
