@@ -260,5 +260,5 @@ def test_every_command_with_an_output_takes_both_names() -> None:
         return [parameter.opts for parameter in command.params if "--out" in parameter.opts]
 
     found = options(typer.main.get_command(app))
-    assert len(found) == 10
+    assert len(found) == 11
     assert all(set(names) == {"--out", "--output"} for names in found)

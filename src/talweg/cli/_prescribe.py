@@ -131,7 +131,7 @@ def width(
 
     Certified is the start, before training.
     """
-    with errors_reported():
+    with errors_reported(writing=out is not None):
         spec_place(spec)
         from talweg.cli._prescription import run_width
 
