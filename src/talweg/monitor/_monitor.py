@@ -30,6 +30,7 @@ from talweg.monitor._looks import (
     look_at_gradient,
     look_at_units,
 )
+from talweg.monitor._loss_form import loss_of_parts, pair_loss, require_mean
 from talweg.monitor._processes import processes_of
 from talweg.monitor._records import RecordFile
 from talweg.monitor._structure import ModelFacts, inspect_model
@@ -73,6 +74,7 @@ class Monitor:
         model: Any module, also compiled or wrapped for distributed training.
         optimizer: The optimiser that trains it.
         loss_fn: ``loss_fn(outputs, targets)`` -> mean loss, for batches ``(inputs, targets)``.
+            Class weights and ignored labels of `torch.nn.CrossEntropyLoss` and `NLLLoss` count.
         loss_of: ``loss_of(model, batch)`` -> mean loss, for batches of another form; then give no
             `loss_fn`.
         f_star: A lower bound of the loss. None is 0, which suits squared losses and cross-entropy,
@@ -95,8 +97,9 @@ class Monitor:
             DistributedDataParallel. Each must then call `step` equally often.
 
     Raises:
-        InputError: an argument out of range, no trained parameter, both or neither of `loss_fn`
-            and `loss_of`, or `distributed` without a process group.
+        InputError: an argument out of range, no trained parameter, a `loss_fn` whose reduction is
+            no mean, both or neither of `loss_fn` and `loss_of`, or `distributed` without a process
+            group.
     """
 
     def __init__(
@@ -120,6 +123,7 @@ class Monitor:
         distributed: bool | None = None,
     ) -> None:
         require_one_loss(loss_fn, loss_of)
+        require_mean(loss_fn, "Monitor")
         require_ranges(f_star, parts, curvature_samples, lanczos_steps, kernel_samples)
         self.model, self.optimizer = model, optimizer
         self.names = [n for n, p in plain(model).named_parameters() if p.requires_grad]
@@ -129,9 +133,10 @@ class Monitor:
                 "is required; got none; unfreeze one"
             )
         self.f_star = 0.0 if f_star is None else float(f_star)
+        self._loss_fn = loss_fn
         if f_star is None:
             loss_fn = telling(loss_fn, self._take_infimum)
-        self.loss = loss_of if loss_of is not None else _pair_loss(loss_fn)
+        self.loss = loss_of if loss_fn is None else pair_loss(loss_fn)
         self.parts, self.seed = parts, seed
         self.curvature_samples, self.lanczos_steps = curvature_samples, lanczos_steps
         self.kernel_samples = kernel_samples
@@ -297,9 +302,9 @@ class Monitor:
         if kind == "gradient":
             if batch_size(batch) < self.parts:
                 return {}
-            row = look_at_gradient(
-                self.model, self.loss, batch, self.parts, self.names, self.processes
-            )
+            whole = first(batch, batch_size(batch) // self.parts * self.parts)
+            loss = loss_of_parts(self._loss_fn, self.loss, whole, self.parts)
+            row = look_at_gradient(self.model, loss, whole, self.parts, self.names, self.processes)
             gap = row["loss"] - self.f_star
             if gap > 0:
                 row["pl_ratio"] = row["gradient_squared"] / (2 * gap)
@@ -414,13 +419,3 @@ class Monitor:
             file.close()
         if self._live is not None:
             self._live.update(row)
-
-
-def _pair_loss(loss_fn: Callable[..., Tensor] | None) -> Loss:
-    assert loss_fn is not None
-
-    def loss(model: nn.Module, batch: Any) -> Tensor:
-        inputs, targets = batch
-        return loss_fn(model(inputs), targets)
-
-    return loss
