@@ -127,3 +127,13 @@ def test_the_smoothing_of_the_specification_counts(talweg: Command, write_spec: 
         "Tried: 20 steps of sgd, step size 0.1, batches of 64, cross_entropy with label smoothing "
         "0.1."
     )
+
+
+def test_measure_takes_a_cross_entropy(talweg: Command, write_spec: WriteSpec) -> None:
+    case = "dict(model=net(), X=X, y=torch.arange(30) % 2, loss='cross_entropy')"
+    spec = write_spec(BAD.replace("{case}", case))
+    done = talweg("measure", spec, "--label-smoothing", "0.1", "--json")
+    assert done.code == 0, done.text
+    found = json.loads(done.out)
+    assert (found["loss_name"], found["equations"]) == ("cross_entropy", 30)
+    assert 0.19 < found["infimum"] < 0.2  # the entropy of (0.95, 0.05)

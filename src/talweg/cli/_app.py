@@ -217,12 +217,21 @@ def falsify(
 
 
 @app.command()
-def measure(spec: Spec, json: Json = False, loss: LossOption = None) -> None:
+def measure(
+    spec: Spec,
+    json: Json = False,
+    loss: Annotated[
+        CertifiedLoss | None, typer.Option(help="Loss; mse where nothing says otherwise.")
+    ] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(help="Label smoothing of a cross-entropy.")
+    ] = None,
+) -> None:
     """Measure the PL ratio, the kernel spectrum and the curvature: floats, no proof."""
     with errors_reported():
         from talweg.cli._measure import run_measure
 
-        raise typer.Exit(run_measure(spec, loss and loss.value, as_json=json))
+        raise typer.Exit(run_measure(spec, loss and loss.value, label_smoothing, as_json=json))
 
 
 @app.command()

@@ -136,7 +136,11 @@ class Monitor:
         self._loss_fn = loss_fn
         if f_star is None:
             loss_fn = telling(loss_fn, self._take_infimum)
-        self.loss = loss_of if loss_fn is None else pair_loss(loss_fn)
+        self.loss: Loss
+        if loss_of is not None:
+            self.loss = loss_of
+        elif loss_fn is not None:
+            self.loss = pair_loss(loss_fn)
         self.parts, self.seed = parts, seed
         self.curvature_samples, self.lanczos_steps = curvature_samples, lanczos_steps
         self.kernel_samples = kernel_samples
