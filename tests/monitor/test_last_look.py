@@ -51,11 +51,12 @@ def watched(*, told: bool, record: Path | None = None, **options: Any) -> tuple[
 
 def test_losses_that_are_told_are_thinned_by_a_sixteenth() -> None:
     kept = KnownLosses()
-    steps = [step for step in range(100_000) if kept.take(step, 1.0, looked=False)]
+    steps = [step for step in range(1_000_000) if kept.take(step, 1.0, looked=False)]
     assert steps[:17] == list(range(17))
     assert all(b - a <= max(1, b / 16 + 1) for a, b in itertools.pairwise(steps))
-    assert len(steps) < 200
-    assert kept.last == (99_999, 1.0)
+    assert len(steps) == 197
+    assert sum(step < 600 for step in steps) == 82
+    assert kept.last == (999_999, 1.0)
 
 
 def test_the_run_ends_with_its_loss(tmp_path: Path) -> None:
