@@ -150,3 +150,76 @@ def test_misuse_is_refused() -> None:
     for message, call in cases:
         with pytest.raises(InputError, match=message):
             call()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("loss", ["cross_entropy", "cross_entropy_sum"])
+def test_a_cross_entropy_is_that_of_dense_derivatives(loss: str, smoothing: float) -> None:
+    """Gradient and Hessian by torch.func; the kernel on zero-sum vectors by a projector."""
+    model, X, _ = problem(k=3)
+    y = torch.arange(6) % 3
+    m = measure(model, (X, y), loss=loss, label_smoothing=smoothing)
+    names = [name for name, _ in model.named_parameters()]
+    shapes = [p.shape for p in model.parameters()]
+    flat = torch.cat([p.detach().flatten() for p in model.parameters()])
+    reduction = "mean" if loss == "cross_entropy" else "sum"
+
+    def outputs(w: Tensor) -> Tensor:
+        parts = w.split([s.numel() for s in shapes])
+        values = {a: b.view(s) for a, b, s in zip(names, parts, shapes, strict=True)}
+        return torch.func.functional_call(model, values, (X,))
+
+    def f(w: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(
+            outputs(w), y, reduction=reduction, label_smoothing=smoothing
+        )
+
+    gradient = torch.func.grad(f)(flat)
+    hessian = torch.func.jacrev(torch.func.jacrev(f))(flat)
+    q = [1 - smoothing + smoothing / 3, smoothing / 3, smoothing / 3]
+    entropy = -sum(s * math.log(s) for s in q if s > 0) * (1 if reduction == "mean" else 6)
+    assert m.loss == pytest.approx(f(flat).item())
+    assert m.infimum == pytest.approx(entropy)
+    assert m.gradient_norm == pytest.approx(gradient.norm().item())
+    assert m.pl_ratio == pytest.approx(gradient.norm().item() ** 2 / (2 * (m.loss - entropy)))
+    assert m.sharpness == pytest.approx(torch.linalg.eigvalsh(hessian)[-1].item(), rel=1e-3)
+    jacobian = torch.func.jacrev(outputs)(flat).reshape(18, -1)
+    centre = torch.eye(3).double() - 1 / 3
+    centred = torch.block_diag(*[centre] * 6) @ jacobian
+    values = torch.linalg.eigvalsh(centred @ centred.T)
+    assert float(values[5]) < 1e-10 * float(values[-1])  # one zero for each sample
+    assert m.kernel_largest == pytest.approx(float(values[-1]))
+    assert m.kernel_smallest == pytest.approx(float(values[6]), rel=1e-6)
+    assert (m.outputs, m.equations) == (3, 12)
+    # |grad f|^2 >= lambda_min |r|^2 for the sum: what the kernel grants.
+    scale = 1 if reduction == "sum" else 6
+    assert m.kernel_smallest is not None
+    assert (scale * m.gradient_norm) ** 2 >= m.kernel_smallest * m.residual_norm**2
+    assert "softmax" in str(m)
+
+
+def test_labels_that_do_not_fit_are_refused() -> None:
+    model, X, y = problem()
+    labels = torch.arange(6) % 2
+    for bad in (y, labels + 1, labels - 100, labels[:, None], labels.double()):
+        with pytest.raises(InputError, match="6 integer labels from 0 to k - 1"):
+            measure(model, (X, bad), loss="cross_entropy")
+    with pytest.raises(InputError, match="one-hot, or"):
+        measure(model, (X, labels))
+    with pytest.raises(InputError, match="label_smoothing of measure: a cross-entropy"):
+        measure(model, (X, y), label_smoothing=0.1)
+    with pytest.raises(InputError, match="label_smoothing of measure: a number from 0 to 1"):
+        measure(model, (X, labels), loss="cross_entropy", label_smoothing=2.0)
+
+
+def test_a_loss_at_the_entropy_of_its_labels_has_no_pl_ratio() -> None:
+    model = nn.Linear(1, 2).double()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.zero_()
+    m = measure(
+        model, (torch.ones(2, 1).double(), torch.tensor([0, 1])), loss="cross_entropy",
+        label_smoothing=1.0,
+    )  # fmt: skip
+    assert m.loss == pytest.approx(math.log(2))
+    assert m.gradient_norm == pytest.approx(0.0, abs=1e-12)

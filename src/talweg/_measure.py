@@ -1,10 +1,10 @@
 """Where training stands, in floats: PL ratio, kernel spectrum, sharpness, regime.
 
-With N = n k outputs, p trainable parameters, residual ``r = F(w) - y`` and loss f = c |r|^2
-(c = 1/N for "mse", 1 for "sse", 1/2 for "half_sse"):
+With N = n k outputs, p trainable parameters, residual r and loss f (`talweg._output_loss`):
 
-    PL ratio           |grad f|^2 / (2 (f - f*))                      f* = 0 unless stated otherwise
-    kernel spectrum    extreme eigenvalues of K = J J^T, (N x N)
+    PL ratio           |grad f|^2 / (2 (f - f*))           f* = 0, or the entropy of smoothed labels
+    kernel spectrum    extreme eigenvalues of K = J J^T, (N x N); for a cross-entropy on vectors
+                       that sum to zero in each sample, N = n (k - 1)
     sharpness          lambda_max of the Hessian of f
     step limit         2 / sharpness, above which plain gradient descent is locally unstable
 
@@ -25,10 +25,9 @@ from torch import Tensor, nn
 
 from talweg._errors import InputError
 from talweg._measurement import Measurement
+from talweg._output_loss import output_loss, require_loss
 from talweg.network._sample_jacobian import DEFAULT_MEMORY_BUDGET, SampleFunction
 from talweg.network._tangent_kernel import tangent_kernel
-
-LOSSES = ("mse", "sse", "half_sse")
 
 
 def _described(data: object) -> str:
@@ -42,7 +41,8 @@ def measure(
     data: tuple[Tensor, Tensor],
     *,
     loss: str = "mse",
-    infimum: float = 0.0,
+    label_smoothing: float = 0.0,
+    infimum: float | None = None,
     dtype: torch.dtype | None = torch.float64,
     dense_limit: int = 3000,
     memory_budget: int = DEFAULT_MEMORY_BUDGET,
@@ -55,10 +55,13 @@ def measure(
 
     Args:
         model: Any module whose outputs for one sample depend on that sample only.
-        data: Inputs ``(n, ...)`` and targets with as many entries as the outputs.
-        loss: "mse" (mean over all N entries), "sse" (sum of squares) or "half_sse" (half of it).
-        infimum: The f* that the PL ratio uses. 0 is always below a squared loss; where zero loss is
-            out of reach the ratio with 0 understates the truth.
+        data: Inputs ``(n, ...)`` and targets with as many entries as the outputs; for a
+            cross-entropy labels ``(n,)`` from 0 to k - 1.
+        loss: "mse" (mean over all N entries), "sse" (sum of squares), "half_sse" (half of it),
+            "cross_entropy" (softmax, mean over the samples) or "cross_entropy_sum".
+        label_smoothing: Of a cross-entropy, as in `torch.nn.CrossEntropyLoss`.
+        infimum: The f* that the PL ratio uses. None is 0, and for smoothed labels their entropy;
+            where that is out of reach the ratio understates the truth.
         dtype: Dtype to compute in, None for the model's. The default is float64, because a
             condition number above 1e7 cannot be seen in float32.
         dense_limit: Largest N for all eigenvalues (`eigvalsh`, some seconds at 3000 on two cores);
@@ -74,11 +77,7 @@ def measure(
         InputError: unknown loss, shapes that do not match, non-finite data, a loss below `infimum`,
             no trainable parameter, or a module that mixes samples or draws random numbers.
     """
-    if loss not in LOSSES:
-        raise InputError(
-            f"loss of measure: one of {', '.join(LOSSES)} is required; got {loss!r}; choose one "
-            f"of them"
-        )
+    require_loss(loss, label_smoothing)
     if not (
         isinstance(data, tuple | list)
         and len(data) == 2
@@ -91,8 +90,10 @@ def measure(
     X, y = data
     function = SampleFunction(model, dtype, "measure")
     inputs = function.inputs(X, "X")
-    point = _Point(function, inputs, y, loss)
+    point = _Point(function, inputs, y, loss, label_smoothing)
     f, gradient_norm = point.loss, point.gradient_norm
+    if infimum is None:
+        infimum = min(point.infimum, f) if math.isfinite(f) else point.infimum  # f: rounding
     if not math.isfinite(f) or f < infimum:
         raise InputError(
             f"infimum of measure: a finite loss of at least f* = {infimum:g} is required; the "
@@ -100,8 +101,12 @@ def measure(
             f"{f:g}; pass an infimum below it, or repair the weights"
         )
     sharpness = point.sharpness_approx(tolerance, seed)
-    N, p = point.residual.numel(), point.size
-    kernel = tangent_kernel(model, X, dtype=dtype, memory_budget=memory_budget)
+    p = point.size
+    kernel = tangent_kernel(model, X, dtype=dtype, memory_budget=memory_budget)  # (n, k, n, k)
+    if point.basis is not None:
+        basis = point.basis.to(kernel)  # (k, k - 1)
+        kernel = torch.einsum("iajb,ac,bd->icjd", kernel, basis, basis)
+    N = kernel.shape[0] * kernel.shape[1]
     # The order of rows does not change the spectrum: keep the kernel's own memory order.
     matrix = kernel.permute(1, 0, 3, 2).reshape(N, N)
     largest, smallest, method = _spectrum(matrix, dense_limit, tolerance, seed)
@@ -123,7 +128,7 @@ def measure(
         step_limit=2.0 / sharpness if sharpness is not None and sharpness > 0 else None,
         regime="overparameterised" if p >= N else "underparameterised",
         samples=len(X),
-        outputs=N // len(X),
+        outputs=point.residual.shape[1],
         equations=N,
         parameters=p,
         dtype=str(function.dtype).removeprefix("torch."),
@@ -133,25 +138,19 @@ def measure(
 class _Point:
     """The loss at the current weights, with one graph kept for gradient and Hessian products."""
 
-    def __init__(self, function: SampleFunction, X: Tensor, y: Tensor, loss: str) -> None:
+    def __init__(
+        self, function: SampleFunction, X: Tensor, y: Tensor, loss: str, label_smoothing: float
+    ) -> None:
         self._leaves = {n: t.clone().requires_grad_() for n, t in function.parameters.items()}
         with torch.enable_grad():
             outputs = function.outputs(self._leaves, X)
-            n, k = outputs.shape
-            if y.numel() != n * k or len(y) != n or not bool(torch.isfinite(y).all()):
-                raise InputError(
-                    f"y of measure: {n} rows of {k} finite targets are required; got shape "
-                    f"{tuple(y.shape)}; reshape or clean the targets (one-hot for classes)"
-                )
-            residual = outputs - y.detach().reshape(n, k).to(outputs)
-            scale = {"mse": 1.0 / residual.numel(), "sse": 1.0, "half_sse": 0.5}[loss]
-            value = scale * residual.square().sum()
+            at = output_loss(outputs, y, loss, label_smoothing)
             gradients = torch.autograd.grad(
-                value, list(self._leaves.values()), create_graph=True, materialize_grads=True
+                at.value, list(self._leaves.values()), create_graph=True, materialize_grads=True
             )
             self._gradient = torch.cat([g.flatten() for g in gradients])  # (p,)
-        self.residual = residual.detach()
-        self.loss = value.item()
+        self.residual, self.infimum, self.basis = at.residual, at.infimum, at.basis
+        self.loss = at.value.item()
         self.gradient_norm = self._gradient.detach().norm().item()
         self.size = self._gradient.numel()
 

@@ -20,13 +20,16 @@ class Measurement(Shown):
     """Numbers of one model on one training set, in floating point: none is a bound or a proof.
 
     Attributes:
-        loss_name: "mse", "sse" or "half_sse".
+        loss_name: "mse", "sse", "half_sse", "cross_entropy" or "cross_entropy_sum".
         loss: f, the loss at the current weights.
-        infimum: The f* used by `pl_ratio`; an assumption, 0 unless the caller knew better.
+        infimum: The f* used by `pl_ratio`; an assumption: 0, or the entropy of smoothed labels,
+            unless the caller knew better.
         gradient_norm: ``|grad f|``.
         pl_ratio: ``|grad f|^2 / (2 (f - infimum))``; None where f equals the infimum.
-        residual_norm: ``|F(w) - y|``.
-        kernel_largest: Largest eigenvalue of ``K = J J^T``.
+        residual_norm: ``|F(w) - y|``; for a cross-entropy ``|softmax(F(w)) - q|``, q the smoothed
+            labels.
+        kernel_largest: Largest eigenvalue of ``K = J J^T``; for a cross-entropy of K on vectors
+            that sum to zero in each sample, which is all that its gradient sees.
         kernel_smallest: Smallest eigenvalue of K as computed; noise if below `kernel_resolution`;
             None where Lanczos cannot resolve it.
         kernel_condition: Their ratio; infinite if ``p < N`` or if the smallest is lost in rounding.
@@ -39,7 +42,7 @@ class Measurement(Shown):
         regime: "overparameterised" (``p >= N``) or "underparameterised".
         samples: n.
         outputs: k, outputs of one sample.
-        equations: ``N = n k``.
+        equations: ``N = n k``; for a cross-entropy ``n (k - 1)``.
         parameters: p, trainable scalars.
         dtype: What was computed in.
     """
@@ -72,6 +75,7 @@ class Measurement(Shown):
 
     def _rows(self) -> list[tuple[str, str, str]]:
         """Name, value, meaning."""
+        entropy = self.loss_name.startswith("cross_entropy")
         relation = ">=" if self.parameters >= self.equations else "<"
         size = (
             f"p = {self.parameters} {relation} N = {self.equations} "
@@ -81,8 +85,16 @@ class Measurement(Shown):
             ("loss", _number(self.loss), f"{self.loss_name}, {self.dtype}"),
             ("gradient norm", _number(self.gradient_norm), "|g|, g = grad f"),
             ("PL ratio", _number(self.pl_ratio), f"|g|^2 / (2 (f - f*)), f* = {self.infimum:g}"),
-            ("residual norm", _number(self.residual_norm), "|F(w) - y|"),
-            ("kernel largest", _number(self.kernel_largest), f"of K = J J^T, {self.kernel_method}"),
+            (
+                "residual norm",
+                _number(self.residual_norm),
+                "|softmax(F(w)) - q|" if entropy else "|F(w) - y|",
+            ),
+            (
+                "kernel largest",
+                _number(self.kernel_largest),
+                f"of K = J J^T{' on zero-sum vectors' * entropy}, {self.kernel_method}",
+            ),
             (
                 "kernel smallest",
                 _number(self.kernel_smallest),

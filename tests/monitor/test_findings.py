@@ -381,3 +381,66 @@ def test_every_source_of_a_finding_is_explained() -> None:
             if isinstance(node, ast.Constant) and re.fullmatch(r"[A-Z]\d+", str(node.value)):
                 sources.add(node.value)
     assert sources == set(THEORY)
+
+
+def _trained_by_adam(lr: float) -> tuple[nn.Sequential, Tensor, Tensor]:
+    torch.manual_seed(0)
+    X = torch.randn(64, 2)
+    y = torch.sin(2 * X[:, :1])
+    model = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 1))
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    for _ in range(600):
+        optimizer.zero_grad()
+        F.mse_loss(model(X), y).backward()
+        optimizer.step()
+    return model, X, y
+
+
+def test_a_new_adam_on_trained_weights_is_no_step_too_large() -> None:
+    """It throws a small loss up and comes down, at 0.1 to 0.4 of the limit all the while."""
+    model, X, y = _trained_by_adam(0.03)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
+    rows: list[dict[str, float]] = []
+    found = talweg.diagnose(
+        model, (X, y), F.mse_loss, optimizer, steps=200, progress=lambda _, row: rows.append(row)
+    )
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert max(losses) > 100 * losses[0]  # thrown
+    assert max(row["stability"] for row in rows if "stability" in row) < 0.6
+    assert found[0].kind == "converging"
+    (remark,) = [f for f in found if f.kind == "step_too_large"]
+    assert remark.certainty < 0.5
+    assert "times its start by step" in remark.seen
+    assert remark.action == {"warmup": True}
+
+
+def test_a_rise_that_stays_is_a_step_too_large() -> None:
+    """At a rate of 1 Adam spoils the network with its first steps: no curvature was seen there."""
+    model = _mlp()
+    X = torch.randn(128, 6, generator=torch.Generator().manual_seed(2))
+    y = torch.sin(2 * X[:, :1])
+    optimizer = torch.optim.Adam(model.parameters(), lr=3.0)
+    first = talweg.diagnose(model, (X, y), F.mse_loss, optimizer, steps=100)[0]
+    assert first.kind == "step_too_large"
+    assert first.certainty >= 0.5
+    assert "where its curvature was measured, after that" in first.seen
+    assert "lr_factor" in first.action
+
+
+def test_the_limit_of_adam_is_the_one_of_frozen_moments() -> None:
+    """2 (1 + b) / (1 - b) of the curvature over sqrt(v) + eps: 38 for b = 0.9 and a rate of 1."""
+    model = nn.Linear(1, 1, bias=False)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    batch = torch.ones(8, 1), torch.zeros(8, 1)
+    every = {"curvature": 1, "gradient": 0, "units": 0, "updates": 0, "kernel": 0}
+    with talweg.Monitor(model, optimizer, F.mse_loss, every=every) as m:
+        for _ in range(2):
+            m.step(batch)
+            optimizer.zero_grad()
+            F.mse_loss(model(batch[0]), batch[1]).backward()
+            square = float(model.weight.grad.square())  # type: ignore[union-attr]
+            optimizer.step()
+            if len(m.rows) == 1:
+                root = math.sqrt(square)  # v_hat after one step is g^2
+    assert "stability" not in m.rows[0]
+    assert m.rows[1]["stability"] == pytest.approx(0.01 * 2 / (root + 1e-8) / 38, rel=1e-4)

@@ -230,7 +230,16 @@ def falsify(
 
 
 @app.command()
-def measure(spec: Spec, json: Json = False, loss: LossOption = None) -> None:
+def measure(
+    spec: Spec,
+    json: Json = False,
+    loss: Annotated[
+        CertifiedLoss | None, choice(CertifiedLoss, "Loss; mse where nothing says otherwise.")
+    ] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(help="Label smoothing of a cross-entropy.")
+    ] = None,
+) -> None:
     """Measure PL ratio, kernel spectrum and curvature, without proof.
 
     The numbers are floats without bounds on their error.
@@ -239,7 +248,7 @@ def measure(spec: Spec, json: Json = False, loss: LossOption = None) -> None:
         spec_place(spec)
         from talweg.cli._measure import run_measure
 
-        raise typer.Exit(run_measure(spec, loss and loss.value, as_json=json))
+        raise typer.Exit(run_measure(spec, loss and loss.value, label_smoothing, as_json=json))
 
 
 @app.command()

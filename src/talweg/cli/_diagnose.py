@@ -31,6 +31,9 @@ def _mse(outputs: Tensor, targets: Tensor) -> Tensor:
     return F.mse_loss(outputs, targets)
 
 
+IGNORED = -100
+"""The label that PyTorch's cross-entropy leaves out unless it is told otherwise."""
+
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "mse": _mse,
     "cross_entropy": F.cross_entropy,
@@ -167,6 +170,15 @@ def _require_fitting(problem: Problem, loss: str) -> None:
     elif not y.is_floating_point():
         k = outputs.shape[1] if outputs.ndim > 1 else 0
         low, high = (int(y.min()), int(y.max())) if y.numel() else (0, 0)
+        ignored = y == IGNORED
+        if bool(ignored.any()):
+            raise InputError(
+                f"y of diagnose: class labels from 0 to {k - 1}, one for each sample, are required "
+                f"for cross_entropy; got {int(ignored.sum())} of {IGNORED}, the first in row "
+                f"{int(ignored.nonzero()[0][0])}: PyTorch leaves such labels out of the loss, so "
+                "they have nothing to learn from; drop these rows: keep = y != -100; "
+                "X, y = X[keep], y[keep]"
+            )
         if shape != wanted[1:] or low < 0 or high >= k:
             raise InputError(
                 f"y of diagnose: class labels from 0 to {k - 1}, one for each sample, are required "

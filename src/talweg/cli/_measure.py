@@ -11,7 +11,9 @@ from talweg.cli._outcome import DONE
 from talweg.cli._spec import any_model_run, load_problem
 
 
-def run_measure(spec: str, loss: str | None, *, as_json: bool) -> int:
+def run_measure(
+    spec: str, loss: str | None, label_smoothing: float | None = None, *, as_json: bool
+) -> int:
     """Measure a specification and print the result, a table or one JSON object.
 
     Raises:
@@ -19,8 +21,13 @@ def run_measure(spec: str, loss: str | None, *, as_json: bool) -> int:
     """
     problem = load_problem(spec)
     chosen = loss or problem.settings.get("loss", "mse")
+    smoothing = problem.settings.get("label_smoothing", 0.0)
+    if label_smoothing is not None:
+        smoothing = label_smoothing
     with contextlib.redirect_stdout(sys.stderr), any_model_run(spec, "talweg measure"):
-        result = measure(problem.model, (problem.X, problem.y), loss=chosen)
+        result = measure(
+            problem.model, (problem.X, problem.y), loss=chosen, label_smoothing=smoothing
+        )
     if as_json:
         print_json(result.to_dict())
     else:

@@ -12,6 +12,12 @@ SEEN = 0.85
 all (benchmarks/monitor.py: 5.2 % by the monitor's own account were 5.7 % of the bare loop)."""
 
 
+TELLING = ("gradient", "curvature")
+"""The measurements that findings need most."""
+ENOUGH = 5
+"""Looks from which a course shows."""
+
+
 class Budget:
     """Spends at most ``share`` of the bare loop's time on measurements, or keeps to a schedule.
 
@@ -57,6 +63,8 @@ class Budget:
         self.own = 0.0  # the monitor's own work between measurements
         self.costs: dict[str, float] = {}
         self.last = dict.fromkeys(weights, -1)
+        self.looks = dict.fromkeys(weights, 0)
+        self.share = share
 
     def due(self, step: int) -> list[str]:
         """The kinds that may run at this step: those on a schedule, and at most one other."""
@@ -78,9 +86,25 @@ class Budget:
             self.own += seconds
             return
         self.spent[kind] += seconds
+        self.looks[kind] += 1
         before = self.costs.get(kind)
         self.costs[kind] = seconds if before is None else 0.7 * before + 0.3 * seconds
         self.last[kind] = step
+
+    def held_back(self, steps: int) -> str:
+        """That the share held measurements back, in words; empty where there were enough.
+
+        Args:
+            steps: Of the run.
+        """
+        few = [k for k in self.shares if k in TELLING and self.looks[k] < ENOUGH]
+        if not few or steps < 2 * ENOUGH:
+            return ""
+        paid = " and ".join(f"{_counted(self.looks[kind])} at the {kind}" for kind in few)
+        return (
+            f"the time allowed for measuring, overhead={self.share:g} of Monitor, paid for {paid} "
+            f"in {steps} steps; raise it for more"
+        )
 
     @property
     def overhead(self) -> float:
@@ -88,3 +112,7 @@ class Budget:
         spent = sum(self.spent.values()) + self.own
         rest = self.clock() - self.started - spent
         return spent / rest if rest > 0 else 0.0
+
+
+def _counted(looks: int) -> str:
+    return f"{looks or 'no'} look" + ("" if looks == 1 else "s")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from talweg._errors import InputError
 from talweg.monitor._finding import Findings
+from talweg.monitor._loss_form import require_mean
 from talweg.monitor._monitor import Monitor, Row
 from talweg.monitor._undisturbed import Loss
 
@@ -58,6 +59,7 @@ def diagnose(
         raise InputError(
             f"steps of diagnose: at least 10 are required; got {steps}; allow a longer trial"
         )
+    require_mean(loss_fn, "diagnose")
     if loss_fn is not None and _is_pair(loader):
         loader = [tuple(loader)]
     own_model, own_optimizer = copy.deepcopy((model, optimizer))

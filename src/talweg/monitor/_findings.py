@@ -13,13 +13,16 @@ from talweg.monitor._stretches import stretches
 from talweg.monitor._structure import ModelFacts
 
 
-def findings(history: History, model: ModelFacts, data: DataFacts | None) -> Findings:
+def findings(
+    history: History, model: ModelFacts, data: DataFacts | None, held_back: str = ""
+) -> Findings:
     """What limits the run, by evidence; "unsure" stands first where nothing is likely.
 
     Args:
         history: The rows of the run.
         model: The model as it stands now.
         data: What is known of the data.
+        held_back: That the budget held measurements back, in words.
     """
     found = [*structure_rules(history, model), *state_rules(history, model)]
     if data is not None:
@@ -38,6 +41,9 @@ def findings(history: History, model: ModelFacts, data: DataFacts | None) -> Fin
         )
     # Two rules may tell of one thing, from its cause and from its effect: the surer one stays.
     best = {f.kind: f for f in sorted(found, key=lambda f: f.certainty)}
+    if held_back:
+        for kind in {"converging", "unsure"} & set(best):
+            best[kind] = dataclasses.replace(best[kind], seen=f"{best[kind].seen}; {held_back}")
     placed = [
         f if f.steps else dataclasses.replace(f, steps=stretches(f.kind, history))
         for f in best.values()

@@ -80,9 +80,12 @@ class History:
     def end(self) -> float:
         """Loss at the end: the mean of the last fifth, of at least three rows.
 
-        Losses of batches are skewed: their median would say too little.
+        Losses of batches are skewed: their median would say too little. Losses of the first half
+        of the steps are no end, however few came later.
         """
-        tail = [loss for _, loss in self.losses[-max(3, len(self.losses) // 5) :]]
+        half = self.rows[-1]["step"] - self.steps / 2 if self.rows else 0
+        last = self.losses[-max(3, len(self.losses) // 5) :]
+        tail = [loss for step, loss in last if step >= half]
         return sum(tail) / len(tail) if tail else math.nan
 
     @cached_property

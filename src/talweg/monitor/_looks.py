@@ -230,11 +230,18 @@ def _positive(root: Tensor | float) -> bool:
     return bool((root > 0).any()) if isinstance(root, Tensor) else root > 0
 
 
-def look_at_units(model: nn.Module, loss: Loss, batch: Any) -> Row:
+def look_at_units(model: nn.Module, loss: Loss, batch: Any, *, joint: bool = False) -> Row:
     """Shares of dead and of saturated units, by activation module, and the sizes of layer outputs.
 
     A unit of a ReLU is dead if its output is 0 for the whole batch; one of tanh or sigmoid is
-    saturated if it lies within 1 % of its range from an end for 95 % of the batch.
+    saturated if it lies within 1 % of its range from an end for 95 % of the batch. The pass has the
+    loss of the batch as well.
+
+    Args:
+        model: The model in training.
+        loss: Mean loss of a batch.
+        batch: Samples.
+        joint: Whether the batch is one of several processes': its loss is then not that of all.
     """
     found: dict[str, dict[str, float]] = {}
 
@@ -271,11 +278,12 @@ def look_at_units(model: nn.Module, loss: Loss, batch: Any) -> Row:
     handles += [module.register_forward_hook(measure(name)) for name, module in layers]
     try:
         with undisturbed(model) as replica, torch.no_grad():
-            replica.loss(loss, batch)
+            value = replica.loss(loss, batch)
     finally:
         for handle in handles:
             handle.remove()
-    return {"units": found, "output_sizes": sizes}
+    row: Row = {} if joint else {"batch_loss": float(value)}
+    return row | {"units": found, "output_sizes": sizes}
 
 
 DYING: tuple[type[nn.Module], ...] = (nn.ReLU, nn.ReLU6)

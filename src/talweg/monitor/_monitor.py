@@ -13,13 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from talweg._errors import InputError
+from talweg.monitor._arguments import require_one_loss, require_ranges
 from talweg.monitor._budget import Budget
 from talweg.monitor._data import inspect_data
+from talweg.monitor._ending import last_look
 from talweg.monitor._finding import Findings
 from talweg.monitor._findings import findings
 from talweg.monitor._history import History
 from talweg.monitor._infimum import telling
 from talweg.monitor._kernel import look_at_kernel
+from talweg.monitor._known_losses import KnownLosses
 from talweg.monitor._looks import (
     batch_size,
     first,
@@ -27,6 +30,7 @@ from talweg.monitor._looks import (
     look_at_gradient,
     look_at_units,
 )
+from talweg.monitor._loss_form import loss_of_parts, pair_loss, require_mean
 from talweg.monitor._processes import processes_of
 from talweg.monitor._records import RecordFile
 from talweg.monitor._structure import ModelFacts, inspect_model
@@ -57,7 +61,8 @@ class Monitor:
     curvature against the optimiser's stability limit, dead and saturated units, the conditioning
     of the tangent kernel, and the next update's size by layer; which, and how often, follows from
     `overhead`. What it costs is in ``m.overhead``. `.grad`, `.training`, buffers and torch's
-    generators are left alone.
+    generators are left alone. A loss that `step` is told costs nothing and is kept more often. When
+    the block ends, or `close` is called, there is one last look whatever the budget says.
 
     A batch that the weights have not seen makes the estimates unbiased, so call `step` before the
     optimiser's step. If it is first called after one, the rows say ``"fresh": False``.
@@ -69,6 +74,7 @@ class Monitor:
         model: Any module, also compiled or wrapped for distributed training.
         optimizer: The optimiser that trains it.
         loss_fn: ``loss_fn(outputs, targets)`` -> mean loss, for batches ``(inputs, targets)``.
+            Class weights and ignored labels of `torch.nn.CrossEntropyLoss` and `NLLLoss` count.
         loss_of: ``loss_of(model, batch)`` -> mean loss, for batches of another form; then give no
             `loss_fn`.
         f_star: A lower bound of the loss. None is 0, which suits squared losses and cross-entropy,
@@ -91,8 +97,9 @@ class Monitor:
             DistributedDataParallel. Each must then call `step` equally often.
 
     Raises:
-        InputError: an argument out of range, no trained parameter, both or neither of `loss_fn`
-            and `loss_of`, or `distributed` without a process group.
+        InputError: an argument out of range, no trained parameter, a `loss_fn` whose reduction is
+            no mean, both or neither of `loss_fn` and `loss_of`, or `distributed` without a process
+            group.
     """
 
     def __init__(
@@ -115,22 +122,9 @@ class Monitor:
         seed: int = 0,
         distributed: bool | None = None,
     ) -> None:
-        if (loss_fn is None) == (loss_of is None):
-            raise InputError(
-                "loss_fn of Monitor: exactly one of loss_fn(outputs, targets) and loss_of(model, "
-                "batch) is required; got both or neither; pass one"
-            )
-        if f_star is not None and not (isinstance(f_star, int | float) and math.isfinite(f_star)):
-            raise InputError(
-                f"f_star of Monitor: a finite lower bound of the loss is required; got {f_star!r}; "
-                "0 is one for squared losses and cross-entropy"
-            )
-        if parts < 2 or curvature_samples < 1 or lanczos_steps < 1 or kernel_samples < 2:
-            raise InputError(
-                "parts, curvature_samples, lanczos_steps, kernel_samples of Monitor: at least 2, "
-                f"1, 1 and 2 are required; got {parts}, {curvature_samples}, {lanczos_steps}, "
-                f"{kernel_samples}; raise them"
-            )
+        require_one_loss(loss_fn, loss_of)
+        require_mean(loss_fn, "Monitor")
+        require_ranges(f_star, parts, curvature_samples, lanczos_steps, kernel_samples)
         self.model, self.optimizer = model, optimizer
         self.names = [n for n, p in plain(model).named_parameters() if p.requires_grad]
         if not self.names:
@@ -139,9 +133,14 @@ class Monitor:
                 "is required; got none; unfreeze one"
             )
         self.f_star = 0.0 if f_star is None else float(f_star)
+        self._loss_fn = loss_fn
         if f_star is None:
             loss_fn = telling(loss_fn, self._take_infimum)
-        self.loss = loss_of if loss_of is not None else _pair_loss(loss_fn)
+        self.loss: Loss
+        if loss_of is not None:
+            self.loss = loss_of
+        elif loss_fn is not None:
+            self.loss = pair_loss(loss_fn)
         self.parts, self.seed = parts, seed
         self.curvature_samples, self.lanczos_steps = curvature_samples, lanczos_steps
         self.kernel_samples = kernel_samples
@@ -152,6 +151,10 @@ class Monitor:
         self.steps = 0
         self.optimizer_steps = 0
         self.fresh = True
+        self._known = KnownLosses()
+        self._batch: Any = None
+        self._told_at = self._looked_at = 0  # optimiser steps at the last call of `step`, and look
+        self._closed = False
         self._record = record
         self._file: RecordFile | None = None
         self._live = LiveView(title="talweg Monitor") if live and self._leads else None
@@ -176,12 +179,29 @@ class Monitor:
         return self
 
     def __exit__(self, *details: object) -> None:
+        self._end(details)
+
+    def close(self) -> None:
+        """End the watching, with one last look; the end of the block does it too.
+
+        Where the budget decides what is measured, the loss, the curvature and the units of the last
+        batch are looked at once more, with the weights as they are now, whatever it costs; not in
+        several processes, and not where the block ends by an error. Calling it again does nothing.
+        """
+        self._end(())
+
+    def _end(self, details: tuple[object, ...]) -> None:
+        if self._closed:
+            return
+        self._closed = True
         for handle in self._handles:
             handle.remove()
         self._handles, self._before = [], None
         try:
+            self._last_look(failed=any(detail is not None for detail in details))
             self._conclude()
         finally:
+            self._batch = None
             if self._file is not None:
                 self._file.close()
                 self._file = None
@@ -193,7 +213,8 @@ class Monitor:
 
         Args:
             batch: The fresh batch, ``(inputs, targets)`` or what `loss_of` takes.
-            loss: Its loss, if it is known already: kept with the row.
+            loss: Its loss, if it is known already: kept in the row, and now and then in a row of
+                its own, at next to no cost.
 
         Returns:
             The row of this step, or None if nothing was due.
@@ -201,18 +222,18 @@ class Monitor:
         Raises:
             InputError: `loss` is no single number.
         """
-        if isinstance(loss, Tensor) and loss.numel() != 1:
-            raise InputError(
-                "loss of Monitor.step: one number is required; got a tensor of shape "
-                f"{tuple(loss.shape)}; pass inputs and targets as one batch: step((X, y))"
-            )
         start = time.perf_counter()
         if self.steps == 0:
             self.fresh = self.optimizer_steps == 0
         kinds = self._due()
         row: Row = {"step": self.steps, "fresh": self.fresh}
-        if loss is not None and kinds:
+        kept = self._known.take(self.steps, loss, looked=bool(kinds))
+        kept = kept and (bool(kinds) or self.processes is None)  # a mean makes processes wait
+        if loss is not None and kept:
             row["batch_loss"] = self._mean(loss)
+        self._batch, self._told_at = batch, self.optimizer_steps
+        if kinds:
+            self._looked_at = self.optimizer_steps
         if self.processes is not None and kinds:
             batch = first(batch, self._common_size(batch))
         begun = start
@@ -224,11 +245,11 @@ class Monitor:
             else:
                 self.budget.charge(kind, now - begun, self.steps)
             begun = now
-        if kinds:
+        if kinds or kept:
             self._keep(row)
         self.budget.charge(None, time.perf_counter() - begun)
         self.steps += 1
-        return row if kinds else None
+        return row if kinds or kept else None
 
     @property
     def overhead(self) -> float:
@@ -247,7 +268,8 @@ class Monitor:
         model = inspect_model(self.model, self.optimizer)
         if self._start is not None:
             model = model.since(self._start)
-        found = findings(History(tuple(self.rows), self.f_star), model, facts)
+        held = self.budget.held_back(self.steps)
+        found = findings(History(tuple(self.rows), self.f_star), model, facts, held)
         self._note(found)
         return found
 
@@ -284,9 +306,9 @@ class Monitor:
         if kind == "gradient":
             if batch_size(batch) < self.parts:
                 return {}
-            row = look_at_gradient(
-                self.model, self.loss, batch, self.parts, self.names, self.processes
-            )
+            whole = first(batch, batch_size(batch) // self.parts * self.parts)
+            loss = loss_of_parts(self._loss_fn, self.loss, whole, self.parts)
+            row = look_at_gradient(self.model, loss, whole, self.parts, self.names, self.processes)
             gap = row["loss"] - self.f_star
             if gap > 0:
                 row["pl_ratio"] = row["gradient_squared"] / (2 * gap)
@@ -299,7 +321,7 @@ class Monitor:
             )  # fmt: skip
         if kind == "kernel":
             return look_at_kernel(self.model, self.loss, batch, self.kernel_samples, self.f_star)
-        return look_at_units(self.model, self.loss, batch)
+        return look_at_units(self.model, self.loss, batch, joint=self.processes is not None)
 
     @property
     def _leads(self) -> bool:
@@ -362,6 +384,21 @@ class Monitor:
         if self.log is not None and self._leads:
             self.log(row)
 
+    def _last_look(self, *, failed: bool) -> None:
+        """The loss as it is at the end, and what the budget may have held back."""
+        if self.processes is not None or not self.steps:  # one that failed would not answer
+            return
+        if self._known.last is not None:
+            step, loss = self._known.last
+            self._keep({"step": step, "fresh": self.fresh, "batch_loss": self._mean(loss)})
+        if failed or self.optimizer_steps == self._looked_at:
+            return
+        moved = self.optimizer_steps > self._told_at
+        step = self.steps if moved else self.steps - 1
+        row = last_look(self.budget, self._look, self._batch, step, self.steps)
+        if row is not None:
+            self._keep(row)
+
     def _conclude(self) -> None:
         """Findings at the end of the run, for the record and the terminal."""
         wanted = self._file is not None or self._live is not None
@@ -376,7 +413,8 @@ class Monitor:
     def _note(self, found: Findings) -> None:
         if not self.rows:
             return
-        row: Row = {"step": max(0, self.steps - 1), "findings": [f.to_dict() for f in found]}
+        last = max(self.steps - 1, int(self.rows[-1]["step"]))
+        row: Row = {"step": last, "findings": [f.to_dict() for f in found]}
         if self._file is not None:
             self._file.append(row)
         elif self._record is not None and self._leads and Path(self._record).exists():
@@ -385,13 +423,3 @@ class Monitor:
             file.close()
         if self._live is not None:
             self._live.update(row)
-
-
-def _pair_loss(loss_fn: Callable[..., Tensor] | None) -> Loss:
-    assert loss_fn is not None
-
-    def loss(model: nn.Module, batch: Any) -> Tensor:
-        inputs, targets = batch
-        return loss_fn(model(inputs), targets)
-
-    return loss

@@ -20,6 +20,7 @@ from talweg.monitor._structure import ModelFacts
 
 UNSTABLE = 1.5  # of the limit; at its edge full-batch training sits happily
 SLOW = 0.05  # of the limit
+RISEN = 3  # times its start, of a loss that was thrown
 LITTLE = 0.05  # share of the loss that is left where a larger step is still worth saying
 STUCK = 0.8  # share of the loss that is left
 DOWN = 0.3  # the same, of a run that came down: what else is found is a remark
@@ -36,22 +37,33 @@ def run_rules(history: History, model: ModelFacts, data: DataFacts | None) -> It
     trend = history.trend()
     fall = -trend.slope * history.steps / 2 if trend is not None else math.nan
     flat = trend is not None and fall < max(0.1, 2 * trend.error * history.steps / 2)
-    if history.diverged:
-        yield _too_large(history, _largest(history), True)
-        return
     peak = max(loss for _, loss in history.losses)
+    # A rise is the step's fault where the curvature says so, or nothing says otherwise: the loss
+    # stays up. One that the curvature does not bear out, and that the run comes down from, was of
+    # Adam's first steps, which have no second moments to divide by.
+    near = _largest(history)
+    recovering = (
+        trend is not None and fall > 3 * trend.error * history.steps / 2
+        and history.end < peak / 2 and near <= UNSTABLE and late < 1
+    )  # fmt: skip
+    if history.diverged and not recovering:
+        yield _too_large(history, near, True)
+        return
     whole = _is_full_batch(history, data)
     noise, floor = (0.0, 0.0) if whole else (_noise(history), _floor(history))
     noisy = noise > 2 and floor > FLOOR * (history.end - history.f_star)
     drowned = flat and noisy
     tiny = row_size(history, model) < TINY  # all units of ReLU networks lie near 0 there
     died = units_died(history) and history.left > 0.9 and not (drowned or tiny)
-    thrown = early > 2 * UNSTABLE or peak > 3 * history.start or died
+    rose = peak > RISEN * history.start
+    thrown = early > 2 * UNSTABLE or (rose and not recovering) or died
     calm = drowned and late < 1  # whatever threw it, noise holds it now
     if (late > UNSTABLE and (flat or history.left > STUCK)) or (
         thrown and history.left > 0.5 and not calm
     ):
-        yield _too_large(history, late if late > UNSTABLE else _largest(history), False)
+        yield _too_large(history, late if late > UNSTABLE else near, False)
+    elif rose and recovering and history.left > DOWN:
+        yield _first_steps(history, late)
     negative = -history.late("negative", history.curvatures)
     bent = negative > 0.2 * max(late, 0.0) and negative > 0
     saddle = flat and history.left > STUCK and bent and _steepness(history) < LEVEL
@@ -95,7 +107,7 @@ def run_rules(history: History, model: ModelFacts, data: DataFacts | None) -> It
             f"Multiply the step by up to {factor:.2g}: the rate grows as much.",
             {"lr_factor": factor}, {"stability": late},
         )  # fmt: skip
-    if (fall > 0.1 and history.left < 0.9) or history.left < DOWN:
+    if (fall > 0.1 and history.left < 0.9) or history.left < DOWN or (rose and recovering):
         yield Finding(
             "converging", 0.6,
             f"{history.left:.2%} of the loss is left after {history.steps} steps"
@@ -116,9 +128,15 @@ def _too_large(history: History, stability: float, diverged: bool) -> Finding:
     most = 0.3 if stability > 1 else 0.03
     factor = min(most, _aim(history) / stability) if stability > 0 else most
     step = f"the step {max(rates):.3g}" if rates else "the step"
-    seen = f"{step} is {stability:.3g} times the stability limit" if stability > 1 else (
-        f"{step} is {stability:.3g} of the limit where it was measured"
-    )  # fmt: skip
+    if stability > 1:
+        seen = f"{step} is {stability:.3g} times the stability limit"
+    else:
+        seen = _rise(history) + (
+            f"; {step} is {stability:.3g} of the stability limit" if stability > 0
+            else f"; where its curvature was measured, after that, {step} is at most "
+            f"{_most(history):.3g} times the stability limit" if history.curvatures
+            else "; its curvature was not measured"
+        )  # fmt: skip
     what = "the loss diverges" if diverged else "the loss does not fall"
     below = f" (below {factor * max(rates):.3g})" if rates else ""
     sure = 0.9 if diverged and stability > 1 else 0.75 if diverged or history.left > DOWN else 0.45
@@ -127,6 +145,32 @@ def _too_large(history: History, stability: float, diverged: bool) -> Finding:
         f"Multiply the step by {factor:.2g}{below}.", {"lr_factor": factor},
         {"stability": stability},
     )  # fmt: skip
+
+
+def _first_steps(history: History, late: float) -> Finding:
+    """A rise that the run comes down from, and that the curvature does not bear out: a remark."""
+    now = f"; late in the run the step is {late:.2g} of the stability limit" if late > 0 else ""
+    return Finding(
+        "step_too_large", 0.45,
+        f"the first steps may have been too large for the loss: {_rise(history)}, and falls since"
+        f"{now} (Adam's first steps have the full size, however small the gradient)", "E1",
+        "Let the step grow over the first steps (warm-up), or keep the optimiser's state when a "
+        "run is taken up again.", {"warmup": True}, {"stability": late},
+    )  # fmt: skip
+
+
+def _rise(history: History) -> str:
+    """How far the loss went up, in words."""
+    for step, loss in history.losses:
+        if not math.isfinite(loss):
+            return f"it is no finite number at step {step}"
+    step, peak = max(history.losses, key=lambda pair: pair[1])
+    times = peak / history.start if history.start > 0 else math.inf
+    return f"it rose to {times:.3g} times its start by step {step}"
+
+
+def _most(history: History) -> float:
+    return max(float(row["stability"]) for row in history.curvatures)
 
 
 def _aim(history: History) -> float:
@@ -177,15 +221,14 @@ def _floor(history: History) -> float:
 
 
 def _largest(history: History) -> float:
-    """The largest stability while the loss was still near its start; then that of the first look.
+    """The largest stability while the loss was still near its start; 0 where it was not measured.
 
     Far out the curvature has nothing to do with that of the weights one starts from.
     """
-    wild = [step for step, loss in history.losses if not loss <= 3 * history.start]
+    wild = [step for step, loss in history.losses if not loss <= RISEN * history.start]
     end = min(wild, default=math.inf)
-    found = [float(row["stability"]) for row in history.curvatures]
     near = [float(row["stability"]) for row in history.curvatures if row["step"] < end]
-    return max(near or found[:1], default=0.0)
+    return max(near, default=0.0)
 
 
 def _or(value: float, other: float) -> float:

@@ -75,11 +75,12 @@ def _table(named: Mapping[str, Sequence[Row]]) -> Table:
     for name, rows in named.items():
         loss, stable = losses(rows), series(rows, "stability")
         found = _findings.recorded(rows)
+        steps = max((step_of(row) or 0.0 for row in rows), default=0.0)
         lines.append((
             name,
-            f"{max((step_of(row) or 0.0 for row in rows), default=0.0):,.0f}",
+            f"{steps:,.0f}",
             short(loss.values[0]) if len(loss) else "",
-            short(loss.values[-1]) if len(loss) else "",
+            _last(loss, steps),
             short(stable.last) if len(stable) else "",
             _findings.title(found[0]) if found else "",
         ))  # fmt: skip
@@ -88,6 +89,14 @@ def _table(named: Mapping[str, Sequence[Row]]) -> Table:
         ("run", "last step", "first loss", "last loss", "stability", "first finding"),
         tuple(lines),
     )
+
+
+def _last(loss: Series, steps: float) -> str:
+    """The last loss, with its step where the run went on behind it."""
+    if not len(loss):
+        return ""
+    at = loss.steps[-1]
+    return short(loss.values[-1]) + (f" at step {at:,.0f}" if at < steps else "")
 
 
 def _best(known: Mapping[str, Series]) -> str:

@@ -146,7 +146,7 @@ class LiveView:
         ascii_only = self._console.options.ascii_only
         trend = "" if ascii_only else sparkline(s.losses, max(8, min(30, wide - 40)))
         for name, shown in (
-            ("loss", Text.assemble(f"{s.value('loss', 'loss_error'):<20} ", (trend, "cyan"))),
+            ("loss", Text.assemble(f"{s.loss:<20} ", (trend, "cyan"))),
             ("PL ratio", Text(s.value("pl_ratio", "pl_ratio_error"))),
             ("stability", self._stability(ascii_only)),
             ("noise scale", self._noise()),

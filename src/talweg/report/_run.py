@@ -12,8 +12,10 @@ from talweg.report._descent import descent_figures, loss_figure
 from talweg.report._layers import layer_figures, unit_figures
 from talweg.report._pieces import Facts, Paragraph, Part, Report, Section
 from talweg.report._plot import short
-from talweg.report._series import Row, series, shown_name, step_of
+from talweg.report._series import Row, Series, is_look, series, shown_name, step_of
 from talweg.report._steps import noise_figures, step_figures
+
+HELD = 300  # letters of what a Monitor says of its budget
 
 
 def run_report(
@@ -61,12 +63,15 @@ def run_report(
 def _facts(rows: Sequence[Row], f_star: float, overhead: float | None) -> Facts:
     loss = losses(rows)
     last = max((step_of(row) or 0.0 for row in rows), default=0.0)
-    items = [("Last step watched", f"{last:,.0f}"), ("Looks", f"{len(rows):,}")]
-    if len(loss):
-        error = loss.errors[-1]
+    looks = sum(map(is_look, rows))
+    items = [("Last step watched", f"{last:,.0f}"), ("Looks", f"{looks:,}")]
+    if len(loss) == 1:
+        step = f"{loss.steps[0]:,.0f}"
+        items.append((f"Loss at step {step}, the only one", _with_error(loss)))
+    elif len(loss):
+        behind = f", at step {loss.steps[-1]:,.0f}" if loss.steps[-1] < last else ""
         items.append(("First loss", short(loss.values[0])))
-        items.append(("Last loss", short(loss.values[-1])
-                      + (f" ± {short(error)}" if math.isfinite(error) else "")))  # fmt: skip
+        items.append((f"Last loss{behind}", _with_error(loss)))
         gap = gaps(rows, f_star).values
         if gap[0] > 0 and math.isfinite(gap[0]) and math.isfinite(gap[-1]):
             items.append(("Left of f - f*", f"{gap[-1] / gap[0]:.2%}"))
@@ -78,6 +83,12 @@ def _facts(rows: Sequence[Row], f_star: float, overhead: float | None) -> Facts:
     return Facts(tuple(items))
 
 
+def _with_error(loss: Series) -> str:
+    """The last loss, with its standard error where it has one."""
+    error = loss.errors[-1]
+    return short(loss.values[-1]) + (f" ± {short(error)}" if math.isfinite(error) else "")
+
+
 def _remarks(rows: Sequence[Row], f_star: float) -> tuple[Part, ...]:
     said: list[Part] = [
         Paragraph(
@@ -87,7 +98,10 @@ def _remarks(rows: Sequence[Row], f_star: float) -> tuple[Part, ...]:
             "Shaded bands are one standard error up and down."
         )
     ]
-    if any(row.get("fresh") is False for row in rows):
+    held = [row["held_back"] for row in rows if isinstance(row.get("held_back"), str)]
+    if held:
+        said.append(_warning(f"Little was measured: {shown_name(held[-1], HELD)}."))
+    if any(row.get("fresh") is False and not row.get("final") for row in rows):
         said.append(_warning(
             "The weights had seen the batch when it was measured (step was called after the "
             "optimiser's step), so the estimates of the gradient are biased."

@@ -72,6 +72,11 @@ def step_of(row: Row) -> float | None:
     return step if step is not None and math.isfinite(step) and step >= 0 else None
 
 
+def is_look(row: Row) -> bool:
+    """Whether something was measured, not only a loss taken down that the loop had anyway."""
+    return "findings" not in row and set(row) != {"step", "fresh", "batch_loss"}
+
+
 def series(rows: Sequence[Row], key: str, error: str | None = None) -> Series:
     """A quantity over the run.
 
@@ -126,13 +131,13 @@ def _collected(pairs: Iterable[tuple[Row, Row]], key: str, error: str | None = N
     return Series(tuple(steps), tuple(values), tuple(errors))
 
 
-def shown_name(text: str) -> str:
+def shown_name(text: str, longest: int = LONGEST) -> str:
     """A name from a record on one line, without control characters and of bearable length."""
     clean = "".join(
         " " if unicodedata.category(letter) in ("Cc", "Cf", "Zl", "Zp", "Cs") else letter
-        for letter in text[: 4 * LONGEST]
+        for letter in text[: 4 * longest]
     ).strip()
-    return clean if len(clean) <= LONGEST else clean[: LONGEST - 1] + "…"
+    return clean if len(clean) <= longest else clean[: longest - 1] + "…"
 
 
 def distinct(name: str, taken: Mapping[str, Any]) -> str:

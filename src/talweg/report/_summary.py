@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from talweg.report._findings import certainty, title
-from talweg.report._series import Row, number, step_of
+from talweg.report._series import Row, is_look, number, step_of
 
 KEPT = 256  # losses for the trend; beyond that every second one is dropped
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -24,7 +24,7 @@ class Summary:
 
     Attributes:
         step: The latest step.
-        looks: Rows so far.
+        looks: Rows so far in which something was measured.
         latest: The latest value of what is shown.
         losses: The loss over the run, thinned out.
         finding: The first finding, if any came.
@@ -37,6 +37,7 @@ class Summary:
     losses: list[float] = field(default_factory=list)
     finding: str = ""
     overhead: float | None = None
+    _loss_step: float = 0.0
     _stride: int = 1
     _count: int = 0
 
@@ -46,7 +47,7 @@ class Summary:
         if step is None:
             return
         self.step = step
-        self.looks += "findings" not in row
+        self.looks += is_look(row)
         source: Mapping[str, Any] = row
         if "loss" not in row and "batch_loss" in row:
             source = {**row, "loss": row["batch_loss"], "loss_error": "nan"}
@@ -56,6 +57,7 @@ class Summary:
                 self.latest[key] = value
         loss = number(source.get("loss"))
         if loss is not None:
+            self._loss_step = step
             self._keep(loss)
         found = row.get("findings")
         if isinstance(found, list) and found and isinstance(found[0], Mapping):
@@ -77,11 +79,20 @@ class Summary:
         spread = self.latest.get(error, math.nan) if error is not None else math.nan
         return text + (f" ± {spread:.2g}" if math.isfinite(spread) else "")
 
+    @property
+    def loss(self) -> str:
+        """The last loss as shown; with its step where the run is further, or there is no other."""
+        text = self.value("loss", "loss_error")
+        if text and (self._loss_step < self.step or self._count == 1):
+            text += f" at step {self._loss_step:.0f}" + (", the only one" * (self._count == 1))
+        return text
+
     def line(self, total: int | None = None) -> str:
         """One line of plain text."""
         parts = [f"step {self.step:.0f}" + (f" of {total}" if total else "")]
+        if self.loss:
+            parts.append(f"loss {self.loss}")
         for name, key, error, behind in (
-            ("loss", "loss", "loss_error", ""),
             ("PL ratio", "pl_ratio", "pl_ratio_error", ""),
             ("stability", "stability", None, " of the limit"),
             ("noise scale", "noise_scale", None, ""),
