@@ -14,7 +14,7 @@ SETTLED = 2.0**-23
 """Relative looseness at which a maximum is taken as found: that of the norms themselves."""
 
 FIRST = 8
-"""How many are refined at once before one of them is known: it may settle all others."""
+"""Default of `largest_refined`."""
 
 
 Refinement = tuple[Callable[[Tensor], Tensor], int]
@@ -32,7 +32,7 @@ def largest_of(cheap: Tensor, exact: Callable[[Tensor], Tensor], at_once: int) -
     return largest_refined(cheap, [(exact, at_once)])
 
 
-def largest_refined(cheap: Tensor, refinements: Sequence[Refinement]) -> float:
+def largest_refined(cheap: Tensor, refinements: Sequence[Refinement], first: int = FIRST) -> float:
     """Upper bound of the maximum of m numbers, each with ever better and dearer upper bounds.
 
     The number that may be largest is refined next, together with those behind it that have come as
@@ -42,6 +42,7 @@ def largest_refined(cheap: Tensor, refinements: Sequence[Refinement]) -> float:
     Args:
         cheap: ``(m,)``.
         refinements: From the cheapest to the dearest.
+        first: How many are refined at once before one of them is known: it may settle all others.
     """
     bounds = cheap.clone()
     level = torch.zeros(len(bounds), dtype=torch.int64, device=bounds.device)
@@ -56,7 +57,7 @@ def largest_refined(cheap: Tensor, refinements: Sequence[Refinement]) -> float:
             return max(largest, float(bounds.amax())) if len(bounds) else 0.0
         stage = int(level[order[0]])
         function, at_once = refinements[stage]
-        count = at_once if stage or largest > 0.0 else min(at_once, FIRST)
+        count = at_once if stage or largest > 0.0 else min(at_once, first)
         units = order[level[order] == stage][:count]
         best = torch.minimum(bounds[units], function(units))
         if bool(best.isnan().any()):

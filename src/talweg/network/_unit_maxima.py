@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from talweg.enclosure import add_up, mul_up, sqrt_up, sub_up
-from talweg.network._maxima import largest_refined
+from talweg.network._maxima import FIRST, largest_refined
+from talweg.network._unit_curvature import STORED
 from talweg.network._unit_norms import frobenius_upper
 from talweg.network._weighted_inputs import WeightedInputs, moved_upper
 
@@ -94,7 +95,8 @@ class UnitMaxima:
         def sharply(units: Tensor) -> Tensor:
             return _improved(bends, units, inputs.norms_upper(weights[:, units], a, changes))
 
-        return largest_refined(bends, [(by_overlaps, MANY), (sharply, inputs.at_once(a))])
+        refinements = [(by_overlaps, MANY), (sharply, inputs.at_once(a))]
+        return largest_refined(bends, refinements, self._first(len(curvature)))
 
     def combined_upper(
         self, curvature: Tensor, reach: Tensor, weights: Tensor, a: int, changes: Tensor
@@ -134,11 +136,15 @@ class UnitMaxima:
         cheap = combined(torch.arange(len(bends), device=bends.device))
         if self._rough:
             return float(cheap.amax())
-        largest = largest_refined(
-            cheap, [(by_powers, MANY), (by_overlaps, SOME), (sharply, inputs.at_once(a))]
-        )
+        refinements = [(by_powers, MANY), (by_overlaps, SOME), (sharply, inputs.at_once(a))]
+        largest = largest_refined(cheap, refinements, self._first(len(curvature)))
         _keep(self._norms, a, changes, weights, norms)
         return largest
+
+    @staticmethod
+    def _first(n: int) -> int:
+        """Few units at first; where the overlaps are formed anew for each call, as many as fit."""
+        return FIRST if n * n <= STORED else MANY
 
     def _cheap_norms(self, weights: Tensor, a: int, changes: Tensor) -> Tensor:
         """sigma of every unit, less sharply."""
