@@ -88,6 +88,17 @@ def test_wide_layers_are_not_split() -> None:
     assert [is_split(state, a) for a in state.uses] == [False, True]
 
 
+def test_embeddings_are_not_split() -> None:
+    """Not even of one token, for which the bound would be the same."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(5, 4), nn.Flatten(), nn.Tanh(), nn.Linear(4, 1)).double()
+    X = torch.tensor([[0], [1], [2]])
+    from talweg.network import read
+
+    state = graph_state(read(model, X), X)
+    assert [is_split(state, a) for a in state.uses] == [False, True]
+
+
 def test_a_deep_chain_gains_from_it() -> None:
     """64 inputs and three layers: within 1.5 of the attack, as the checker confirms elsewhere."""
     torch.manual_seed(0)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from talweg.enclosure import Ball, add_up, matmul, mul_up, norm_upper, sqrt_up
-from talweg.network._graph import Parametric
+from talweg.network._graph import Embedding, Parametric
 from talweg.network._graph_state import GraphState
 from talweg.network.rules._norms import psd_norm_upper
 from talweg.network.rules._rule import rearranged
@@ -42,7 +42,8 @@ def is_split(state: GraphState, a: int) -> bool:
         state: The graph.
         a: A layer with something trained.
     """
-    if not isinstance(state.network.nodes[a].operation, Parametric):
+    operation = state.network.nodes[a].operation
+    if not isinstance(operation, Parametric) or isinstance(operation, Embedding):
         return False
     if state.visits[a].value.mid[0].numel() > MOST_COLUMNS:
         return False
