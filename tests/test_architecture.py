@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "_measurement": set(),
     "_output_loss": set(),
     "_measure": {"_measurement", "_output_loss", "network", "theory"},
-    "monitor": {"theory", "network", "report"},
+    "monitor": {"theory", "network", "report", "_output_loss"},
     "prescribe": {"enclosure", "verified", "theory", "network", "certificate", "nn"},
     "init": {"prescribe"},
     "optim": {"enclosure", "verified", "theory", "network", "certificate"},

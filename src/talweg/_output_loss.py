@@ -12,6 +12,7 @@ without smoothing, where no finite weights reach it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -61,6 +62,18 @@ def require_loss(loss: str, label_smoothing: float) -> None:
         )
 
 
+def smoothed_infimum(classes: int, label_smoothing: float) -> float:
+    """Entropy of a smoothed label: what a cross-entropy cannot fall below (T4).
+
+    Args:
+        classes: k >= 1.
+        label_smoothing: s in [0, 1]; the label has 1 - s + s / k, the others s / k.
+    """
+    other = label_smoothing / classes
+    shares = [1.0 - label_smoothing + other, *[other] * (classes - 1)]
+    return -sum(share * math.log(share) for share in shares if share > 0.0)
+
+
 def output_loss(outputs: Tensor, y: Tensor, loss: str, label_smoothing: float) -> OutputLoss:
     """The loss at these outputs.
 
@@ -103,7 +116,7 @@ def _entropy(outputs: Tensor, y: Tensor, loss: str, label_smoothing: float) -> O
         outputs, labels, reduction=reduction, label_smoothing=float(label_smoothing)
     )
     q = F.one_hot(labels, k).to(outputs) * (1.0 - label_smoothing) + label_smoothing / k  # (n, k)
-    infimum = -float(torch.xlogy(q, q).sum()) / (n if reduction == "mean" else 1)
+    infimum = smoothed_infimum(k, label_smoothing) * (1 if reduction == "mean" else n)
     columns = torch.eye(k, dtype=torch.float64)
     columns[:, 0] = 1.0
     basis = torch.linalg.qr(columns).Q[:, 1:].to(outputs)  # orthogonal to the ones, (k, k - 1)

@@ -126,4 +126,4 @@ def advice(
 def _short_above(x: float) -> float:
     """The next number of seven digits above x > 0: a target to be typed in."""
     unit = 10.0 ** (math.floor(math.log10(x)) - 6)
-    return math.ceil(x / unit) * unit
+    return math.ceil(x / unit) * unit if unit > 0.0 else x  # digits of what is nearly 0 are all

@@ -55,7 +55,7 @@ def provable_target_approx(
         return None
     upper = top
     for _ in range(BISECTIONS):
-        middle = math.sqrt(low * upper) if low > 0.0 else 0.5 * upper
+        middle = math.sqrt(low) * math.sqrt(upper) if low > 0.0 else 0.5 * upper
         low, upper = (low, middle) if allows(middle) else (middle, upper)
     return upper, high
 

@@ -13,6 +13,14 @@ import typer
 from talweg import __version__
 from talweg.cli._choices import choice
 from talweg.cli._optimizers import BatchOptimizer
+from talweg.cli._options import (
+    CertifiedLossOption,
+    Json,
+    MeanLossOption,
+    Quiet,
+    Spec,
+    SquaredLossOption,
+)
 from talweg.cli._outcome import errors_reported
 from talweg.cli._prescribe import prescribe_app
 from talweg.cli._spec_place import HELP as SPEC_HELP
@@ -29,31 +37,6 @@ app = typer.Typer(
 )
 
 
-class Loss(StrEnum):
-    """Squared loss over all entries of the residual."""
-
-    mse = "mse"
-    sse = "sse"
-    half_sse = "half_sse"
-
-
-class CertifiedLoss(StrEnum):
-    """A squared loss, or the softmax cross-entropy: mean over the samples, or sum."""
-
-    mse = "mse"
-    sse = "sse"
-    half_sse = "half_sse"
-    cross_entropy = "cross_entropy"
-    cross_entropy_sum = "cross_entropy_sum"
-
-
-class MeanLoss(StrEnum):
-    """A mean over the batch."""
-
-    mse = "mse"
-    cross_entropy = "cross_entropy"
-
-
 class Theorem(StrEnum):
     """Which theorem shall carry the claim; with a target, T7 takes the place of T11."""
 
@@ -68,12 +51,6 @@ class Grade(StrEnum):
     auto = "auto"
     arb = "arb"
     float64 = "float64"
-
-
-Spec = Annotated[str, typer.Argument(metavar="SPEC", help=SPEC_HELP)]
-LossOption = Annotated[Loss | None, choice(Loss, "Loss; mse where nothing says otherwise.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 
 
 def _version(wanted: bool) -> None:
@@ -130,9 +107,7 @@ def certify(
             help="Search for the slack of the Lipschitz bound (on unless SPEC says otherwise).",
         ),
     ] = None,
-    loss: Annotated[
-        CertifiedLoss | None, choice(CertifiedLoss, "Loss; mse where nothing says otherwise.")
-    ] = None,
+    loss: CertifiedLossOption = None,
     label_smoothing: Annotated[
         float | None, typer.Option(help="Label smoothing of a cross-entropy; 0 needs a target.")
     ] = None,
@@ -233,9 +208,7 @@ def falsify(
 def measure(
     spec: Spec,
     json: Json = False,
-    loss: Annotated[
-        CertifiedLoss | None, choice(CertifiedLoss, "Loss; mse where nothing says otherwise.")
-    ] = None,
+    loss: CertifiedLossOption = None,
     label_smoothing: Annotated[
         float | None, typer.Option(help="Label smoothing of a cross-entropy.")
     ] = None,
@@ -265,9 +238,7 @@ def diagnose(
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Samples in a batch.")] = 64,
     steps: Annotated[int, typer.Option(min=10, help="Length of the trial.")] = 400,
-    loss: Annotated[
-        MeanLoss | None, choice(MeanLoss, "Mean loss; chosen by the targets if not given.")
-    ] = None,
+    loss: MeanLossOption = None,
     label_smoothing: Annotated[
         float | None, typer.Option(help="Label smoothing of a cross-entropy.")
     ] = None,
@@ -382,7 +353,7 @@ def sweep(
     record_every: Annotated[
         int | None, typer.Option(help="Steps between recorded points (100 points by default).")
     ] = None,
-    loss: LossOption = None,
+    loss: SquaredLossOption = None,
     target: Annotated[float | None, typer.Option(help="Loss at which a training ends.")] = None,
     out: Annotated[Path, typer.Option("--out", "--output", help="Folder for the tables.")] = Path(
         "out/sweep"

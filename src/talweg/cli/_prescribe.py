@@ -10,6 +10,7 @@ import typer
 
 from talweg.cli._choices import choice
 from talweg.cli._optimizers import Optimizer
+from talweg.cli._options import CertifiedLossOption, Json, Quiet, Spec, SquaredLossOption
 from talweg.cli._outcome import errors_reported
 from talweg.cli._spec_place import HELP as SPEC_HELP
 from talweg.cli._spec_place import spec_place
@@ -24,24 +25,6 @@ prescribe_app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-
-class SquaredLossName(StrEnum):
-    """Squared losses; most prescriptions are for these."""
-
-    mse = "mse"
-    sse = "sse"
-    half_sse = "half_sse"
-
-
-class TrainedLoss(StrEnum):
-    """A squared loss, or the softmax cross-entropy with smoothed labels."""
-
-    mse = "mse"
-    sse = "sse"
-    half_sse = "half_sse"
-    cross_entropy = "cross_entropy"
-    cross_entropy_sum = "cross_entropy_sum"
 
 
 class Form(StrEnum):
@@ -67,12 +50,6 @@ class Method(StrEnum):
     conditional_positive = "conditional_positive"
 
 
-Spec = Annotated[str, typer.Argument(metavar="SPEC", help=SPEC_HELP)]
-LossOption = Annotated[
-    SquaredLossName | None, choice(SquaredLossName, "Loss; mse where nothing says otherwise.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 Out = Annotated[Path | None, typer.Option("--out", "--output", help="Certificate file to write.")]
 Steps = Annotated[
     int, typer.Option("--descent-steps", min=0, help="Steps of the measured gradient descent.")
@@ -86,7 +63,7 @@ def scale(
     headroom: Annotated[
         float, typer.Option(help="Recommended scale over the smallest certified one, >= 1.")
     ] = 1.25,
-    loss: LossOption = None,
+    loss: SquaredLossOption = None,
     out: Out = None,
     descent_steps: Steps = 1000,
     quiet: Quiet = False,
@@ -118,7 +95,7 @@ def width(
     multiple: Annotated[int, typer.Option(min=1, help="Widths are multiples of this.")] = 1,
     resolution: Annotated[float, typer.Option(help="Relative, of the last bracket.")] = 0.01,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, ... are tried.")] = 3,
-    loss: LossOption = None,
+    loss: SquaredLossOption = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "--output", help="Certificate file to write, of seed 0."),
@@ -152,7 +129,7 @@ def width(
 @prescribe_app.command()
 def step(
     spec: Spec,
-    loss: LossOption = None,
+    loss: SquaredLossOption = None,
     out: Out = None,
     descent_steps: Steps = 1000,
     quiet: Quiet = False,
@@ -177,9 +154,7 @@ def train(
     schedule: Annotated[Schedule, choice(Schedule, "Of the learning rate.")] = Schedule.cosine,
     max_steps: Annotated[int, typer.Option(min=1, help="Optimiser steps at most.")] = 8000,
     check_every: Annotated[int, typer.Option(min=1, help="Steps between checks.")] = 250,
-    loss: Annotated[
-        TrainedLoss | None, choice(TrainedLoss, "Loss; mse where nothing says otherwise.")
-    ] = None,
+    loss: CertifiedLossOption = None,
     label_smoothing: Annotated[
         float | None, typer.Option(help="Label smoothing of a cross-entropy, above 0.")
     ] = None,
@@ -208,7 +183,7 @@ def initial(
     spec: Spec,
     method: Annotated[Method, choice(Method, "Initialisation.")] = Method.positive,
     seed: Annotated[int, typer.Option(help="Seed of the weights.")] = 0,
-    loss: LossOption = None,
+    loss: SquaredLossOption = None,
     out: Out = None,
     descent_steps: Steps = 1000,
     quiet: Quiet = False,

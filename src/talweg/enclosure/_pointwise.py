@@ -76,12 +76,11 @@ def _logistic(x: Tensor | Ball) -> tuple[Ball, Ball, Ball]:
 class _Exponential:
     """e = exp(y) for y <= 0 as a float with an error w, and rational functions of it.
 
-    A rational function Q of e with |Q'| <= c on [0, 1], computed in r roundings, each of a factor
-    or of a term with no cancellation, is within
+    Let Q with |Q'| <= c on [0, 1] be a product of factors e, 1 - e and 1 / (1 + e), computed from
+    e with r roundings, each of a whole factor or of a product. Then fl Q is Q(e) times at most r
+    numbers 1 + d or 1 / (1 + d), |d| <= u, and exp(y) lies in [e, e + w] and below 1, so that
 
-        (r + 1) u |fl Q| + c w + eta-sized underflows
-
-    of Q(exp(y)): (1 + u)^r / (1 - ..) <= 1 + (r + 1) u for the few roundings met here.
+        |fl Q - Q(exp(y))| <= (r + 1) u |fl Q| + c w + underflows          (r <= 7).
 
     Args:
         y: float64 tensor, finite, <= 0.
@@ -105,10 +104,6 @@ class _Exponential:
 
 def _image(name: str, lo: Tensor, hi: Tensor) -> Ball:
     return Ball._between(*enclose(name, lo, hi))
-
-
-def _where(condition: Tensor, a: Ball, b: Ball) -> Ball:
-    return Ball._settled(torch.where(condition, a.mid, b.mid), torch.where(condition, a.rad, b.rad))
 
 
 def _sigmoid_family(x: Tensor | Ball, top: int) -> list[Ball]:

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
 
-
-def smoothed_infimum(classes: int, label_smoothing: float) -> float:
-    """Entropy of a smoothed label: what a cross-entropy cannot fall below (T4).
-
-    Args:
-        classes: k >= 1.
-        label_smoothing: s in [0, 1]; the label has 1 - s + s / k, the others s / k.
-    """
-    other = label_smoothing / classes
-    shares = [1.0 - label_smoothing + other, *[other] * (classes - 1)]
-    return -sum(share * math.log(share) for share in shares if share > 0.0)
+from talweg._output_loss import smoothed_infimum
 
 
 def telling(
