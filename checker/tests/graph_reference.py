@@ -414,25 +414,22 @@ def table(model: Model, counts: Array, radius: float) -> Array:
                 z = net.maps(one, two)
                 drift = eta.get(reads[two][0], zero)
                 change = turned + grown * eps[two] + bent * slack[two] * drift
+                rough = bent * eps0[two]
+                if product:
+                    rough = rough + m[two] * alpha * hat[one][e]
+                own = eta.get(reads[one][0], zero)
+                spread = slack[one] * np.sqrt((rough**2 * own**2).sum())
                 if by_weight(net, one):
-                    rough = bent * eps0[two]
-                    if product:
-                        rough = rough + m[two] * alpha * hat[one][e]
                     stack = [z[i] @ net.e[one][i] for i in range(n)]
-                    own = eta.get(reads[one][0], zero)
-                    spread = slack[one] * np.sqrt((rough**2 * own**2).sum())
-                    bounds.append(op(np.concatenate(stack)) + weighted(one, change) + spread)
+                    wholes = [op(np.concatenate(stack))]
                 else:
                     sizes_of_z = each(lambda i, z=z: op(z[i]))
                     bounds.append(weighted(one, sizes_of_z + change))
-                    if split(net, one):
-                        rough = bent * eps0[two]
-                        if product:
-                            rough = rough + m[two] * alpha * hat[one][e]
-                        own = eta.get(reads[one][0], zero)
-                        spread = slack[one] * np.sqrt((rough**2 * own**2).sum())
-                        whole = by_rows(z, own_rows(net, one), sizes_of_z)
-                        bounds.append(whole + weighted(one, change) + spread)
+                    rows = own_rows(net, one) if split(net, one) else None
+                    wholes = [] if rows is None else [by_rows(z, rows, sizes_of_z)]
+                if columned(net, one, two):
+                    wholes.append(by_columns(net, one, two, z.reshape(n, k, -1, z.shape[2])))
+                bounds += [whole + weighted(one, change) + spread for whole in wholes]
             result[row[a], row[b]] += min(bounds)
             if a != b:
                 result[row[b], row[a]] += min(bounds)
@@ -466,6 +463,54 @@ def by_rows(z: Array, rows: Array, sizes: Array, most: int = 8) -> float:
     stack = np.einsum("itd,ir->itdr", z, g).reshape(-1, d * g.shape[1])
     across = sizes[:, None] * (rows @ (np.eye(c) - v @ v.T))
     return float(np.hypot(op(stack), op(across)))
+
+
+def whole(net: Dense, a: int) -> bool:
+    """Whether the numbers of a are one matrix."""
+    return net.items[a]["kind"] != "embedding" and net.blocks(a).shape[1] == 1
+
+
+def columned(net: Dense, a: int, b: int, order: int = 256) -> bool:
+    """Whether the maps from a to b are bounded by some directions of the columns of b as well."""
+    if net.values[-1].shape[1] == 1 or a > b or (a == b and by_weight(net, a)):
+        return False
+    narrow = directions(net, a) == net.e[a].shape[2] and by_weight(net, a)
+    return whole(net, b) and net.blocks(b).shape[3] <= order and (whole(net, a) or narrow)
+
+
+def matrix_of(net: Dense, a: int) -> Array:
+    """Which numbers of an operation with one group stand in each row, (o, c)."""
+    o, found, start = net.blocks(a).shape[3], [], 0
+    for name in net.trains[a].values():
+        size = net.model.weights[name].size
+        found.append(start + np.arange(size).reshape(o, -1))
+        start += size
+    return np.concatenate(found, axis=1)
+
+
+def by_columns(
+    net: Dense, a: int, b: int, z: Array, most: int = 16, order: int = 256
+) -> float:  # fmt: skip
+    """The bound of sum_i u_i <D, Z_i E_i X> by some directions of the columns of D.
+
+    z (n, outputs, numbers of b, d_a).
+    """
+    table, e = matrix_of(net, b), net.e[a]
+    z = z[:, :, table]  # (n, k, o, c, d_a)
+    rows = net.e[b][:, :, table[0]]  # those of the first row, and zeros: (n, d_b, c)
+    flat = rows.reshape(-1, rows.shape[2])
+    c, size = rows.shape[2], np.linalg.norm(flat)
+    apart = 1e-2 * size * np.diag(np.sqrt(np.arange(c, 0, -1))) / c
+    v = np.linalg.svd(np.concatenate([flat, apart]))[2][: min(most, order // len(table))]
+    along = np.einsum("ikocd,rc,ide->ikeor", z, v, e).reshape(-1, len(table) * len(v))
+    rest = z - np.einsum("ikocd,rc,rf->ikofd", z, v, v)
+    if by_weight(net, a):
+        across = op(np.einsum("ikocd,ide->ikoce", rest, e).reshape(-1, e.shape[2]))
+    else:
+        sizes = np.array([op(one.reshape(-1, one.shape[3])) for one in rest])
+        own = e[:, :, matrix_of(net, a)[0]] * sizes[:, None, None]
+        across = op(own.reshape(-1, own.shape[2]))
+    return float(np.hypot(op(along), across))
 
 
 def by_weight(net: Dense, a: int) -> bool:

@@ -101,6 +101,10 @@ def at_start(case: Bounded) -> Iterator[Comparison]:
         own = case.start.E[:, dense.node[a], dense.use[a]]
         z = torch.einsum("nkpd,nda->nkpa", case.z(case.start, a, b), own)
         yield "|Z E| by rows", float(_norms(z.flatten(0, 2))), norm
+    for (a, b), norm in start.by_columns.items():
+        own = case.start.E[:, dense.node[a], dense.use[a]]
+        form = torch.einsum("nkpd,nda->nkpa", case.z(case.start, a, b), own).flatten(0, 1)
+        yield "trilinear, by columns", float(trilinear(form, generator)), norm
     for (b, a), omega in start.omega.items():
         rule, e = state.shared_rule(b), state.network.nodes[b].inputs[0]
         P = case.start.P[:, dense.node[e - 1], dense.node[a]].mT  # (n, d_a, d_e)

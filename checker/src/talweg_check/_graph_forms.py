@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 
 from talweg_check._arrays import Balls, approx, exact, full, matmul
 from talweg_check._graph import GraphNetwork, bounded
+from talweg_check._graph_columns import SplitColumns
 from talweg_check._graph_norms import root_eigenvalue_upper
 from talweg_check._graph_pairs import Pairs
 from talweg_check._graph_rows import SplitRows
+from talweg_check._linear_algebra import norm_upper
 from talweg_check.kinds._kind import entries
 
 CHUNK = 2_000_000  # numbers that are held at once
@@ -33,7 +35,8 @@ class Forms:
     """Norms of the maps at w0.
 
     `by_value`, by (a, b): lambda_max(N_ab)^(1/2), (n,); `by_weight`: the root of that of the sum of
-    E_a^T N_ab E_a over the samples; `by_rows`: a bound of that root, for some pairs of `by_value`.
+    E_a^T N_ab E_a over the samples; `by_rows`: a bound of that root, for some pairs of `by_value`;
+    `by_columns`: a bound of the form of the pair, for some of both.
     """
 
     def __init__(self, net: GraphNetwork, pairs: Pairs) -> None:
@@ -41,6 +44,7 @@ class Forms:
         self.by_value: dict[tuple[int, int], Balls] = {}
         self.by_weight: dict[tuple[int, int], arb] = {}
         self.by_rows: dict[tuple[int, int], arb] = {}
+        self.by_columns: dict[tuple[int, int], arb] = {}
         self.places = cache(self._places)
         for a in net.at:
             maps = {pair for b in net.at for pair in pairs.maps(min(a, b), max(a, b))}
@@ -61,9 +65,14 @@ class Forms:
         largest = max(entries(kind.shape) + kind.work for kind in net.graph.kinds)
         cost = columns * (sum(map(entries, shapes)) + largest) * net.directions
         bounded(max(cost, columns * columns, pairs.trained_numbers(a) ** 2 * by_weight))
-        sums = {b: _Sum(self._order(a)[0]) for b in ends} if by_weight else {}
+        splits = {b: self._columns(b) for b in ends if pairs.columned(a, b)}
+        for one in splits.values():
+            bounded(columns * net.directions * one.order)
+        order = self._order(a)[0]
+        wholes = {b: _Whole(by_weight, order) for b in ends}
+        rests = {b: _Whole(by_weight, order) for b in splits}
+        along: dict[int, Balls] = {}
         split = SplitRows(self._rows(a, np.s_[:])[:, 0, 0]) if pairs.split(a) else None
-        totals: dict[int, Balls] = {}
         step = max(CHUNK // cost, 1)
         for first in range(0, net.samples, step):
             part = np.s_[first : min(first + step, net.samples)]
@@ -71,34 +80,47 @@ class Forms:
             pushed = net.tangents(a, part, kept, seed)
             changes = self._changes(part, pushed, set(bent), ends)
             for b in ends:
-                norms, grams = [], []
+                grams = []
                 for i in range(part.start, part.stop):
-                    x: Balls = pushed.get(net.reads[b][0])
-                    change: Balls = changes.get(b)
-                    gram = self._gram(
-                        b, i, columns,
-                        x[i - first].reshape(columns, -1) if pairs.multiplied(a, b) else None,
-                        None if change is None else change[i - first],
-                    )  # fmt: skip
-                    if narrow:
-                        sums[b].add(gram)
-                    elif by_weight:
-                        sums[b].add_on_weights(gram, self._rows(a, np.s_[i : i + 1])[0, 0])
-                    else:
-                        norms.append(root_eigenvalue_upper(gram))
+                    own = None if narrow else self._rows(a, np.s_[i : i + 1])[0, 0]
+                    x = pushed[net.reads[b][0]][i - first] if pairs.multiplied(a, b) else None
+                    change = changes[b][i - first] if b in changes else None
+                    moved = None if change is None else self._moved(b, change, columns)
+                    gram = self._gram(b, i, columns, x, moved)
+                    wholes[b].add(gram, own)
+                    if split is not None:
                         grams.append(gram)
+                    if b in splits:
+                        g, rows = self._cotangent(b, i)[0], self._rows(b, np.s_[i : i + 1])[0, 0]
+                        seen = splits[b].seen(
+                            columns, g, rows, x, None if moved is None else moved[0]
+                        )
+                        rests[b].add(gram - splits[b].across(seen, own, order), own)
                 if split is not None:
                     more = split.part(np.array(grams), first)
-                    totals[b] = totals[b] + more if b in totals else more
-                if not by_weight:
-                    found = np.array(norms, dtype=object)
-                    before = self.by_value.get((a, b), found[:0])
-                    self.by_value[a, b] = np.concatenate([before, found])
-        if split is not None:
-            for b, total in totals.items():
-                self.by_rows[a, b] = split.norm_upper(total, self.by_value[a, b])
-        for b, summed in sums.items():
-            self.by_weight[a, b] = root_eigenvalue_upper(summed.total())
+                    along[b] = along[b] + more if b in along else more
+        for b, whole in wholes.items():
+            key = (a, b)
+            if by_weight:
+                self.by_weight[key] = whole.norm_upper()
+            else:
+                self.by_value[key] = whole.sizes()
+            if split is not None:
+                self.by_rows[key] = split.norm_upper(along[b], self.by_value[key])
+            if b in splits:
+                rest = rests[b]
+                across = rest.norm_upper() if by_weight else self._weighted(rest.sizes(), a)
+                self.by_columns[key] = splits[b].norm_upper(across)
+
+    def _columns(self, b: int) -> SplitColumns:
+        """The columns of b, for one pair."""
+        rows = self._rows(b, np.s_[:])[:, 0]
+        return SplitColumns(self.net.parametric(b), rows, len(self._order(b)[0]))
+
+    def _weighted(self, sizes: Balls, a: int) -> arb:
+        """tau from the norms by sample: that of all rows of a, times these."""
+        rows = self._rows(a, np.s_[:])[:, 0]
+        return norm_upper((rows * sizes[:, None, None]).reshape(-1, rows.shape[2]))
 
     def _changes(
         self, part: slice, pushed: dict[int, Balls], bent: set[int], ends: list[int]
@@ -127,15 +149,20 @@ class Forms:
                 found.pop(t, None)
         return found
 
-    def _gram(self, b: int, i: int, columns: int, x: Balls, change: Balls) -> Balls:
-        """N of one sample; x (columns, width) or None, change (k' columns, *shape) or None."""
+    def _moved(self, b: int, change: Balls, columns: int) -> Balls:
+        """S of one sample, (groups, columns, k', o, P), from (k' columns, *shape)."""
+        s = self.net.parametric(b).unfolded(change[None])[0]  # (k' columns, groups, o, P)
+        return s.reshape(-1, columns, *s.shape[1:]).transpose(2, 1, 0, 3, 4)
+
+    def _cotangent(self, b: int, i: int) -> Balls:
+        """G of one sample, (groups, k', o, P)."""
+        return np.moveaxis(self.net.parametric(b).unfolded(self.net.g[b][i : i + 1])[0], 1, 0)
+
+    def _gram(self, b: int, i: int, columns: int, x: Balls, moved: Balls) -> Balls:
+        """N of one sample; x (columns, *shape) or None, moved as `_moved` has it, or None."""
         kind, value = self.net.parametric(b), self.net.values[self.net.reads[b][0]][i : i + 1]
         left, right = [full((columns, 0), 0)], [full((columns, 0), 0)]
-        moved = None
-        if change is not None:
-            s = kind.unfolded(change[None])[0]  # (k' columns, groups, o, P)
-            s = s.reshape(-1, columns, *s.shape[1:])
-            moved = s.transpose(2, 1, 0, 3, 4)  # (groups, columns, k', o, P)
+        if moved is not None:
             for rows, own in zip(kind.extended(value)[0], moved, strict=True):
                 flat = own.reshape(-1, own.shape[-1])
                 few = rows.shape[1] <= rows.shape[0]
@@ -143,7 +170,7 @@ class Forms:
                 left.append(seen)
                 right.append(seen if few else own.reshape(columns, -1))
         if x is not None:
-            g = np.moveaxis(kind.unfolded(self.net.g[b][i : i + 1])[0], 1, 0)  # (groups, k', o, P)
+            x, g = x.reshape(columns, -1), self._cotangent(b, i)
             applied = self._applied(b, g, x)
             left.append(x)
             right.append(applied)
@@ -218,6 +245,31 @@ class Forms:
         seed = np.empty_like(flat)
         seed[:, :, order.ravel()] = flat
         return seed.reshape(*flat.shape[:2], *self.net.kind(a).shape)
+
+
+class _Whole:
+    """The N of one pair (a, b): their sum on the numbers of a, or the norm of each."""
+
+    def __init__(self, by_weight: bool, order: Places) -> None:
+        self.by_weight, self.sum = by_weight, _Sum(order)
+        self.norms: list[arb] = []
+
+    def add(self, gram: Balls, rows: Balls) -> None:
+        """N of one sample, and the rows of a; None: N is on its numbers already."""
+        if not self.by_weight:
+            self.norms.append(root_eigenvalue_upper(gram))
+        elif rows is None:
+            self.sum.add(gram)
+        else:
+            self.sum.add_on_weights(gram, rows)
+
+    def sizes(self) -> Balls:
+        """lambda_max(N)^(1/2) of each sample."""
+        return np.array(self.norms, dtype=object)
+
+    def norm_upper(self) -> arb:
+        """That of the sum."""
+        return root_eigenvalue_upper(self.sum.total())
 
 
 class _Sum:

@@ -68,11 +68,11 @@ class _OnBall(Moved):
                 self._first(a, b, jobs)
                 for one, two in self.pairs.maps(a, b):
                     weights = self._change(one, two)
-                    if (one, two) in self.start.maps.by_rows:
+                    if self._wholes(one, two):
                         jobs[one].append((weights, ("rest", one, two)))
                     if (one, two) in self.start.maps.by_value:
                         weights = self.start.maps.by_value[one, two] + weights
-                    jobs[one].append((weights, ("map", one, two)))
+                        jobs[one].append((weights, ("map", one, two)))
         found: dict[Key, arb] = {}
         for a, listed in jobs.items():
             norms = self.base.rows[a].norms_upper([weights for weights, _ in listed])
@@ -101,19 +101,22 @@ class _OnBall(Moved):
             if a != b:
                 jobs[b].append((weights * self._size(a), ("curvature", b, a)))
 
+    def _wholes(self, a: int, b: int) -> list[arb]:
+        """Bounds at w0 for all samples together."""
+        maps = self.start.maps
+        tables = (maps.by_weight, maps.by_rows, maps.by_columns)
+        return [table[a, b] for table in tables if (a, b) in table]
+
     def _entry(self, a: int, b: int, found: dict[Key, arb]) -> arb:
         """The least bound of a pair, a not behind b."""
         if not self.pairs.joined(a, b):
             return arb(0)
         bounds = []
         for one, two in self.pairs.maps(a, b):
-            maps, bound = self.start.maps, found["map", one, two]
+            if (one, two) in self.start.maps.by_value:
+                bounds.append(found["map", one, two])
             drift = self._drift(one, self._rough(one, two))
-            if (one, two) in maps.by_weight:
-                bound = bound + maps.by_weight[one, two] + drift
-            bounds.append(bound)
-            if (one, two) in maps.by_rows:
-                bounds.append(found["rest", one, two] + maps.by_rows[one, two] + drift)
+            bounds += [found["rest", one, two] + x + drift for x in self._wholes(one, two)]
         if self.pairs.factored(a, b):
             curved = found.get(("curvature", a, b), arb(0))
             curved = curved.min(found.get(("curvature", b, a), curved))

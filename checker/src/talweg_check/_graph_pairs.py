@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from talweg_check._graph import GraphNetwork
+from talweg_check._graph_columns import ORDER
 from talweg_check._graph_rows import COLUMNS
 from talweg_check.kinds._kind import Curved, entries
 from talweg_check.kinds.embedding import Embedding
@@ -91,9 +92,22 @@ class Pairs:
 
     def split(self, a: int) -> bool:
         """Whether those maps are bounded for all samples together by directions of the rows."""
-        kind = self.net.parametric(a)
         few = entries(self.net.kind(a).shape) <= COLUMNS
-        return few and not isinstance(kind, Embedding) and self.positions(a) == self.groups(a) == 1
+        return few and self.whole(a) and self.positions(a) == 1
+
+    def columned(self, a: int, b: int) -> bool:
+        """Whether that from a to b is bounded by directions of the columns of b, too.
+
+        Only for several outputs, which are summed over there; with one it is no better.
+        """
+        if self.net.outputs == 1 or a > b or (a == b and self.by_weight(a)):
+            return False
+        rows = entries(self.net.kind(b).shape) // self.positions(b)
+        return self.whole(b) and rows <= ORDER and (self.whole(a) or self.narrow(a))
+
+    def whole(self, a: int) -> bool:
+        """Whether the numbers of a are one matrix."""
+        return not isinstance(self.net.parametric(a), Embedding) and self.groups(a) == 1
 
     def groups(self, a: int) -> int:
         """Groups of the numbers of a."""

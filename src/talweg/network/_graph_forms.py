@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from talweg.enclosure import Ball, matmul
-from talweg.network._graph import Parametric
+from talweg.network._graph import Embedding, Parametric
+from talweg.network._graph_columns import Placed, SplitColumns
 from talweg.network._graph_rows import SplitRows
 from talweg.network._graph_state import GraphState
 from talweg.network.rules import Curvature
@@ -48,6 +49,7 @@ class Forms:
     by_value: dict[Pair, list[Tensor]] = field(default_factory=dict)
     by_weight: dict[Pair, Ball] = field(default_factory=dict)
     split: dict[int, SplitRows] = field(default_factory=dict)
+    columns: dict[int, SplitColumns] = field(default_factory=dict)
 
     def value_norms(self) -> dict[Pair, Tensor]:
         """The norms by sample, ``(n,)``."""
@@ -132,14 +134,20 @@ def weight_seed(state: GraphState, a: int) -> Ball:
     return rule.unarranged(rearranged(rows, spread))
 
 
+def entry_order(state: GraphState, a: int) -> Tensor:
+    """The entries of the value of a layer with one group by rows and positions, ``(o P,)``."""
+    value = state.visits[a].value
+    places = torch.arange(value.mid[0].numel(), dtype=torch.float64, device=value.device)
+    places = places.reshape(1, 1, *value.shape[1:])
+    return state.shared_rule(a).arranged(Ball.exact(places)).mid[0, 0, 0].long().flatten()
+
+
 def on_weights(state: GraphState, a: int, gram: Ball) -> Ball:
     """``E_a^T N E_a`` ``(n, o c, o c)`` of the weights of one group, from N on the value of a."""
     rule = state.shared_rule(a)
     rows = rule.rows(state.visits[a])[:, 0]  # (n, P, c)
-    n, m = gram.shape[:2]
-    shape = state.visits[a].value.shape[1:]
-    places = torch.arange(m, dtype=torch.float64, device=rows.device).reshape(1, 1, *shape)
-    order = rule.arranged(Ball.exact(places)).mid[0, 0, 0].long().flatten()  # (o P)
+    n = gram.shape[0]
+    order = entry_order(state, a)
     count = rows.shape[1]
     total = rearranged(gram, lambda t: t[:, order][:, :, order])
     for _ in range(2):  # from one side, and from the other
@@ -191,6 +199,8 @@ def add_forms(
     seed = weight_seed(state, a) if narrow else value_seed(state, a)
     pushed = pushed_from(state, a, seed)
     changes = cotangent_changes(state, pushed, curvatures)
+    splits = _split_ends(state, a, forms)
+    placed = None if narrow or not splits else _placed(state, a)
     for b in state.uses:
         (e,) = state.network.nodes[b].inputs
         rule = state.shared_rule(b)
@@ -198,6 +208,13 @@ def add_forms(
         gram = _gram(state, b, rule, tangent, changes[b])
         if gram is None:
             continue
+        if b in splits:
+            seen = splits[b].seen(state, b, tangent, changes[b], gram.shape[1])
+            rest = gram - splits[b].add(a, seen, placed)
+            if by_weight:
+                splits[b].add_across(a, rest if narrow else on_weights(state, a, rest))
+            else:
+                splits[b].sizes.setdefault(a, []).append(psd_norm_upper(rest.symmetrized()))
         if by_weight:
             total = (gram if narrow else on_weights(state, a, gram)).sum(0)
             before = forms.by_weight.get((a, b))
@@ -207,6 +224,21 @@ def add_forms(
             forms.by_value.setdefault((a, b), []).append(psd_norm_upper(gram))
             if a in forms.split:
                 forms.split[a].add(b, gram, first)
+
+
+def _split_ends(state: GraphState, a: int, forms: Forms) -> dict[int, SplitColumns]:
+    """The layers b for which the maps from a are bounded along the columns of b too."""
+    operation, by_weight = state.network.nodes[a].operation, goes_by_weight(state, a)
+    groups = state.shared_rule(a).rows(state.visits[a]).shape[1]
+    if not _is_narrow(state, a) and (groups > 1 or isinstance(operation, Embedding)):
+        return {}
+    return {b: split for b, split in forms.columns.items() if a < b or (a == b and not by_weight)}
+
+
+def _placed(state: GraphState, a: int) -> Placed:
+    """How the entries of the value of a layer with one group stand to its rows."""
+    rows = state.shared_rule(a).rows(state.visits[a])[:, 0]
+    return Placed(entry_order(state, a), matmul(rows, rows.mT, bound="norms"))
 
 
 def _gram(

@@ -175,13 +175,12 @@ class GraphLipschitz:
         if pair not in start.by_value and pair not in start.by_weight:
             return 0.0
         change, size = self._joint_change(a, b, on_ball, paths)
-        if pair in start.by_weight:
-            return self._moved_whole(start.by_weight[pair], change, size, a, on_ball)
-        by_value = self._weighted(add_up(start.by_value[pair], change), a, on_ball)
-        if pair not in start.by_rows:
-            return by_value
-        whole = self._moved_whole(start.by_rows[pair], change, size, a, on_ball)
-        return whole if whole < by_value else by_value
+        tables = (start.by_weight, start.by_rows, start.by_columns)
+        wholes = [table[pair] for table in tables if pair in table]
+        found = [self._moved_whole(min(wholes), change, size, a, on_ball)] if wholes else []
+        if pair in start.by_value:
+            found.append(self._weighted(add_up(start.by_value[pair], change), a, on_ball))
+        return min(found)
 
     def _moved_whole(
         self, total: float, change: Tensor, size: Tensor, a: int, on_ball: _OnBall

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from talweg.enclosure import Ball, matmul
+from talweg.network._graph_columns import is_columned, split_columns
 from talweg.network._graph_forms import (
     Forms,
     Pair,
@@ -45,6 +46,7 @@ class GraphStart:
         by_value: ``(a, b)`` -> norms of the maps Z from the value of a, ``(n,)``.
         by_weight: ``(a, b)`` -> norm of the stacked maps from the weights of a.
         by_rows: ``(a, b)`` -> the same, from above, for some pairs that are in `by_value`.
+        by_columns: ``(a, b)`` -> bounds of the form of the pair, for some that are in either.
         alpha: For each use whose weight trains, ``(n,)``.
         curvatures: For each curved node, its second-order term for all samples.
         cotangent_norms: ``|G_t|`` of every node, ``(n,)``.
@@ -57,6 +59,7 @@ class GraphStart:
     by_value: dict[Pair, Tensor]
     by_weight: dict[Pair, float]
     by_rows: dict[Pair, float]
+    by_columns: dict[Pair, float]
     alpha: dict[int, Tensor]
     curvatures: dict[int, Curvature]
     cotangent_norms: tuple[Tensor, ...]
@@ -143,7 +146,10 @@ def graph_start(state: GraphState) -> GraphStart:
     omega: dict[Pair, list[Tensor]] = {}
     nu: dict[tuple[int, tuple[int, ...]], list[Tensor]] = {}
     formed = [a for a in state.uses if is_formed(state, a)]
-    forms = Forms(split={a: split_rows(state, a) for a in formed if is_split(state, a)})
+    forms = Forms(
+        split={a: split_rows(state, a) for a in formed if is_split(state, a)},
+        columns={b: split_columns(state, b) for b in state.uses if is_columned(state, b)},
+    )
     balances: dict[int, list[Tensor]] = {c: [] for c in curved}
     for start in range(0, state.samples, step):
         rows = slice(start, min(start + step, state.samples))
@@ -172,6 +178,11 @@ def graph_start(state: GraphState) -> GraphStart:
         forms.value_norms(),
         forms.weight_norms(),
         forms.row_norms(),
+        {
+            (a, b): split.norm_upper(a, state.shared_rule(a).rows(state.visits[a]))
+            for b, split in forms.columns.items()
+            for a in split.along
+        },
         alpha, curvatures, norms,
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -318,3 +319,76 @@ def rows_that_are_not_numbers(checker: Checker) -> None:
                 continue
             total = made.part(exact(np.ones((3, 1, 1))), 0)
             demand(not made.norm_upper(total, exact(np.ones(3))) < 1e300, f"{bad}")
+
+
+def _columns_reference(z: Array, e: Array, v: Array) -> float:
+    """Theory page B6 for any V, and tau of all samples together; z (n, k, o, c, d), e (n, d, p)."""
+    d = v.T @ v - np.eye(v.shape[1])
+    growth = np.linalg.norm(d) * (1 + np.linalg.norm(d))
+    along = np.einsum("ikocd,cs,sr,ide->ikeor", z, v, np.eye(len(d)) - d, e)
+    along = np.linalg.norm(along.reshape(-1, z.shape[2] * len(d)), 2)
+    rest = z - np.einsum("ikocd,cr,fr->ikofd", z, v, v)
+    across = np.einsum("ikocd,ide->ikoce", rest, e).reshape(-1, e.shape[2])
+    square = along**2 + np.linalg.norm(across, 2) ** 2
+    return float(np.sqrt((1 + growth) * square))
+
+
+@case
+def columns_along_any_directions(checker: Checker) -> None:
+    """Whatever LAPACK answers: the bound is that of these directions, orthonormal or not."""
+    rng = np.random.default_rng(9)
+    exact, module = checker.arrays.exact, checker.graph_columns
+    n, k, o, c, m = 3, 2, 4, 5, 6
+    linear = SimpleNamespace(patches=lambda x: x[:, None, None])
+    with precision():
+        for most, order, r in ((2, 256, 2), (9, 256, 5), (9, 12, 3), (9, 4, 1)):
+            for size in (0.0, 0.1, 0.4):
+                v = np.linalg.qr(rng.standard_normal((c, c)))[0]
+                v = v + size * rng.standard_normal((c, c))
+                rows, g = rng.standard_normal((n, 1, c)), rng.standard_normal((n, k, o, 1))
+                x, change = rng.standard_normal((n, m, c - 1)), rng.standard_normal((n, m, k, o, 1))
+                own, place = rng.standard_normal((n, 2, 3)), rng.permutation(m).reshape(3, 2)
+                e = np.zeros((n, m, 3, 3))
+                for row, at in enumerate(place):
+                    e[:, at, row] = own
+                inner = np.concatenate([x, np.zeros((n, m, 1))], axis=2)
+                z = np.einsum("ikop,imc->ikocm", g, inner)
+                z = z + np.einsum("imkop,ipc->ikocm", change, rows)
+
+                def make(_: Any = None, rows: Array = rows) -> Any:
+                    return module.SplitColumns(linear, exact(rows), o)
+
+                with instead(module, DIRECTIONS=most, ORDER=order):
+                    made = lying("eigh", lambda _, v=v: (None, v), make)
+                demand(made.order == o * r and made.v.shape == (c, r), made.v.shape)
+                rest = 0
+                for i in range(n):
+                    seen = made.seen(m, *map(exact, (g[i], rows[i], x[i], change[i])))
+                    gram = np.einsum("kocm,kocl->ml", z[i], z[i])
+                    gram = gram - made.across(seen, exact(own[i]), place)
+                    flat = e[i].reshape(m, -1)
+                    rest = rest + exact(flat.T) @ gram @ exact(flat)
+                tau = checker.graph_norms.root_eigenvalue_upper(rest)
+                found = made.norm_upper(tau)
+                wanted = _columns_reference(z, e.reshape(n, m, -1), v[:, -r:])
+                bound(checker, np.asarray(found, dtype=object), np.array(wanted),
+                      f"{most}, {order}, {size}", 1e-5, 1e-9)  # fmt: skip
+
+
+@case
+def columns_that_are_not_numbers(checker: Checker) -> None:
+    """Nothing is claimed for them, and LAPACK does not see them."""
+    module, exact = checker.graph_columns, checker.arrays.exact
+    linear = SimpleNamespace(patches=lambda x: x[:, None, None])
+    with precision():
+        for bad in (arb("nan"), arb("inf"), arb(0, "inf"), arb(1e300), arb(-1e300), arb(0)):
+            rows = exact(np.zeros((3, 1, 2)))
+            rows[1, 0, 0] = bad
+            made = module.SplitColumns(linear, rows, 1)
+            demand(made.growth < 1.1, "directions")
+            seen = made.seen(
+                1, exact(np.ones((1, 1, 1))), rows[1], None, exact(np.ones((1, 1, 1, 1)))
+            )
+            made.across(seen, None, np.zeros((1, 1), dtype=np.int64))
+            if not bad.is_finite():
+                demand(not made.norm_upper(arb(0)) < 1e300, f"{bad}")

@@ -11,7 +11,7 @@ import numpy as np
 from flint import arb
 from tests.soundness.mutation.comparison import bound, close, instead
 from tests.soundness.mutation.graph_models import MODELS, flat
-from tests.soundness.mutation.graph_numbers import ROW_DIRECTIONS, Page
+from tests.soundness.mutation.graph_numbers import COLUMN_DIRECTIONS, ORDER, ROW_DIRECTIONS, Page
 from tests.soundness.mutation.materials import Model, table
 from tests.soundness.mutation.registry import Checker, add, demand, precision
 
@@ -186,6 +186,7 @@ def _maps(name: str, checker: Checker) -> None:
             demand(set(start.maps.by_weight) == by_weight, "maps by weight")
             demand(set(start.maps.by_value) == set(page.maps) - by_weight, "maps by value")
             _by_rows(checker, start.maps.by_rows, page, ROW_DIRECTIONS)
+            _by_columns(checker, start.maps.by_columns, page, COLUMN_DIRECTIONS, ORDER)
             for found in (start.maps.by_weight, start.maps.by_value):
                 for key, value in found.items():
                     wanted = page.maps[key]
@@ -207,6 +208,34 @@ def _by_rows(checker: Checker, found: Any, page: Page, most: int) -> None:
         else:
             value = np.asarray(value, dtype=object)
             bound(checker, value, np.array(wanted), f"rows {a}, {b}", 1e-5, 1e-5)
+
+
+def _by_columns(checker: Checker, found: Any, page: Page, most: int, order: int) -> None:
+    """Forms of pairs by directions of the columns."""
+    wanted = {pair for pair in page.maps if page.columned(*pair, order)}
+    demand(set(found) == wanted, "maps by columns")
+    for (a, b), value in found.items():
+        bounded = page.by_columns(a, b, most, order)
+        if bounded < 1e-7:
+            demand(value < 1e-7, f"columns {a}, {b}")
+        else:
+            value = np.asarray(value, dtype=object)
+            bound(checker, value, np.array(bounded), f"columns {a}, {b}", 1e-5, 1e-5)
+
+
+def _columns(name: str, checker: Checker) -> None:
+    """The same with fewer directions than there are, and with samples in parts."""
+    at = _pages[name]
+    with precision():
+        net = network(checker, at)
+        for most, order, chunk in ((1, 256, 2_000_000), (2, 256, 1), (3, 256, 3000), (9, 4, 1)):
+            with (
+                instead(checker.graph_columns, DIRECTIONS=most, ORDER=order),
+                instead(checker.graph_pairs, ORDER=order),
+                instead(checker.graph_forms, CHUNK=chunk),
+            ):
+                start = checker.graph_start.Start(net)
+            _by_columns(checker, start.maps.by_columns, at.start, most, order)
 
 
 def _rows(name: str, checker: Checker) -> None:
@@ -243,5 +272,6 @@ for _name in (*MODELS, *(f"{_name}, frame" for _name in FRAMES)):
     add(f"graph, ball: {_name}", partial(_ball, _name))
     add(f"graph, maps: {_name}", partial(_maps, _name))
     add(f"graph, rows: {_name}", partial(_rows, _name))
+    add(f"graph, columns: {_name}", partial(_columns, _name))
     if _name in MODELS:
         add(f"graph, table: {_name}", partial(_tables, _name))

@@ -11,7 +11,7 @@ from flint import arb
 from tests.soundness.mutation.cases_graph_numbers import network, page_of
 from tests.soundness.mutation.comparison import bound, instead
 from tests.soundness.mutation.graph_models import MODELS
-from tests.soundness.mutation.graph_numbers import ROW_DIRECTIONS, Page
+from tests.soundness.mutation.graph_numbers import COLUMN_DIRECTIONS, ORDER, ROW_DIRECTIONS, Page
 from tests.soundness.mutation.materials import Build
 from tests.soundness.mutation.registry import Checker, add, case, demand, precision, refused
 
@@ -47,6 +47,11 @@ def _pairs(name: str, checker: Checker) -> None:
                 demand(pairs.multiplied(a, b) == multiplied, f"product {a}, {b}")
                 joined = bool(page.both(a, b)) or multiplied or page.multiplied(b, a)
                 demand(pairs.joined(a, b) == joined, f"joined {a}, {b}")
+                height = net.size(b) // page.positions(b)
+                for limit in (ORDER, height, height - 1):
+                    with instead(module, ORDER=limit):
+                        holds = page.columned(a, b, limit)
+                        demand(pairs.columned(a, b) is holds, f"columns {a}, {b}, {limit}")
         for _ in page.limits(module):
             for place, a in enumerate(net.at):
                 for b in net.at[place:]:
@@ -163,11 +168,21 @@ def _first(checker: Checker, ball: Any, page: Page, a: int, b: int) -> None:
         bound(checker, weights, wanted[key], str(key), 1e-4, 1e-7, 1e-10)
 
 
+def _wholes(page: Page, a: int, b: int) -> list[float]:
+    """The bounds at w0 of all samples together."""
+    found = [float(page.maps[a, b])] if page.by_weight(a) else []
+    if page.split(a):
+        found.append(page.by_rows(a, b, ROW_DIRECTIONS))
+    if page.columned(a, b):
+        found.append(page.by_columns(a, b, COLUMN_DIRECTIONS))
+    return found
+
+
 def _entry(checker: Checker, ball: Any, page: Page, a: int, b: int, rng: Any) -> None:
     """The least of several bounds, each of them the least one once."""
     maps = [pair for pair in page.pairs() if pair in ((a, b), (b, a))]
-    keys = [("map", *pair) for pair in maps]
-    keys += [("rest", *pair) for pair in maps if page.split(pair[0])]
+    keys = [("map", *pair) for pair in maps if not page.by_weight(pair[0])]
+    keys += [("rest", *pair) for pair in maps if _wholes(page, *pair)]
     curved, product = bool(page.both(a, b)), page.multiplied(a, b)
     factored = page.factored(a, b)
     if factored and curved:
@@ -178,12 +193,9 @@ def _entry(checker: Checker, ball: Any, page: Page, a: int, b: int, rng: Any) ->
         given = {key: rng.uniform(1, 2) + (9 if key == large else 0) for key in keys}
         bounds = []
         for one, two in maps:
-            value = given["map", one, two]
-            if page.by_weight(one):
-                value += page.maps[one, two] + page.drift(one, page.rough(one, two))
-            bounds.append(value)
-            if page.split(one):
-                whole = page.by_rows(one, two, ROW_DIRECTIONS)
+            if not page.by_weight(one):
+                bounds.append(given["map", one, two])
+            for whole in _wholes(page, one, two):
                 drift = page.drift(one, page.rough(one, two))
                 bounds.append(given["rest", one, two] + whole + drift)
         if factored:

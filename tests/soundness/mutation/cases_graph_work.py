@@ -10,7 +10,16 @@ import numpy as np
 from tests.soundness.mutation.cases_graph_numbers import network, page_of
 from tests.soundness.mutation.comparison import bound, instead
 from tests.soundness.mutation.graph_models import broad
-from tests.soundness.mutation.graph_numbers import COLUMNS, DIRECTIONS, FORMED, ROW_DIRECTIONS, Page
+from tests.soundness.mutation.graph_numbers import (
+    COLUMN_DIRECTIONS,
+    COLUMNS,
+    DIRECTIONS,
+    FORMED,
+    ORDER,
+    ROW_DIRECTIONS,
+    Page,
+)  # fmt: skip
+from tests.soundness.mutation.materials import matrix_of
 from tests.soundness.mutation.registry import Checker, add, case, demand, precision, refused
 
 
@@ -53,6 +62,9 @@ def limits_of_graphs(checker: Checker) -> None:
     rows = checker.graph_rows
     demand((rows.DIRECTIONS, rows.COLUMNS) == (ROW_DIRECTIONS, COLUMNS), "limits of rows")
     demand(pairs.COLUMNS == COLUMNS, "columns")
+    columns = checker.graph_columns
+    demand((columns.DIRECTIONS, columns.ORDER) == (COLUMN_DIRECTIONS, ORDER), "limits of columns")
+    demand(pairs.ORDER == ORDER, "order")
     module.bounded(50_000_000)
     words = "this checker handles at most 50000000 numbers at once"
     refused(lambda: module.bounded(50_000_001), incomplete, words)
@@ -125,6 +137,9 @@ def _work(checker: Checker, name: str) -> list[tuple[Any, Any]]:
         cost = columns * k * (sum(map(size, kept)) + sum(map(size, ends)) + largest)
         forms.append(max(cost, columns**2, numbers_of**2 * page.by_weight(a)))
         for b in ends:
+            if page.columned(a, b):
+                o, c = matrix_of(dense, b).shape
+                forms.append(columns * k * o * min(c, COLUMN_DIRECTIONS, ORDER // o))
             if page.multiplied(a, b):
                 forms += n * [size(dense.reads[b][0]) ** 2]
     result.append((sorted(forms), sorted(counted["graph_forms"])))

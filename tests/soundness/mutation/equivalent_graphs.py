@@ -64,6 +64,13 @@ Moved._backwards: (entry == 0 for entry in delta) ==> (entry <= 0 for entry in d
 -- No path leads from an operation to its own inputs.
 Moved._pi: if t > a ==> if True
 Moved._pi: t > a ==> t >= a
+== _graph_columns
+-- Arb takes floats of NumPy as they are.
+SplitColumns.__init__: exact(np.linalg.eigh(square + np.diag(spread))[1][:, -few:]) ==> np.linalg.eigh(square + np.diag(spread))[1][:, -few:]
+SplitColumns.__init__: exact(np.eye(len(self.v.T))) ==> np.eye(len(self.v.T))
+-- A hint.
+SplitColumns.__init__: np.where(np.isfinite(hint), hint, 0.0) ==> np.where(np.isfinite(hint), hint, 1.0)
+SplitColumns.__init__: np.abs(hint).max() or 1.0 ==> np.abs(hint).max() or 2.0
 == _graph_forms
 -- There are no totals where the rows are not split.
 Forms._from: if split is not None ==> if True #1
@@ -96,8 +103,8 @@ Forms._changes: found.pop(t, None) ==> pass
 -- Only the first of the samples is read.
 Forms._gram: self.net.values[self.net.reads[b][0]][i:i + 1] ==> self.net.values[self.net.reads[b][0]][i:]
 Forms._gram: self.net.values[self.net.reads[b][0]][i:i + 1] ==> self.net.values[self.net.reads[b][0]][i:i + 2]
-Forms._gram: self.net.g[b][i:i + 1] ==> self.net.g[b][i:]
-Forms._gram: self.net.g[b][i:i + 1] ==> self.net.g[b][i:i + 2]
+Forms._cotangent: self.net.g[b][i:i + 1] ==> self.net.g[b][i:]
+Forms._cotangent: self.net.g[b][i:i + 1] ==> self.net.g[b][i:i + 2]
 -- Nothing, of whatever value.
 Forms._gram: full((columns, 0), 0) ==> full((columns, 0), 1)
 Forms._gram: full((columns, 0), 0) ==> full((columns, 0), 1) #1
@@ -127,6 +134,10 @@ _Sum.add_on_weights: self._join() ==> pass
 -- A sum has two axes or, by pairs of rows, three. Every entry of the whole is written.
 _Sum.total: found.ndim == 2 ==> found.ndim <= 2
 _Sum.total: full((count, c, count, c), 0) ==> full((count, c, count, c), 1)
+-- The first of what is read is taken: time. Grams that nobody asks for: memory.
+Forms._from: self._rows(b, np.s_[i:i + 1]) ==> self._rows(b, np.s_[i:])
+Forms._from: self._rows(b, np.s_[i:i + 1]) ==> self._rows(b, np.s_[i:i + 2])
+Forms._from: if split is not None ==> if True
 == _graph_grammar
 -- Whole numbers, and no others, are their own floor, which is never above.
 Graph.require_inputs: numbers == np.floor(numbers) ==> numbers <= np.floor(numbers)
@@ -134,7 +145,7 @@ Graph.require_inputs: np.floor(numbers) ==> np.ceil(numbers)
 Graph.require_inputs: np.floor(numbers) ==> np.rint(numbers)
 == _graph_lipschitz
 -- Bounds that nobody asks for: time.
-_OnBall.table: if (one, two) in self.start.maps.by_rows ==> if True
+_OnBall.table: if self._wholes(one, two) ==> if True
 _OnBall.table: self.net.at[place:] ==> self.net.at[:]
 -- b is not before a.
 _OnBall.table: a != b ==> a < b
@@ -196,14 +207,16 @@ root_eigenvalue_upper: min(top, 2 ** 61) ==> min(top, 2 ** 62) #1
 root_eigenvalue_upper: min(top, 2 ** 61) ==> min(top, 2 ** 60) #1
 == _graph_pairs
 -- There is a position, and a group.
-Pairs.split: self.positions(a) == self.groups(a) == 1 ==> self.positions(a) == self.groups(a) <= 1
-Pairs.split: self.positions(a) == self.groups(a) == 1 ==> self.positions(a) <= self.groups(a) == 1
+Pairs.split: self.positions(a) == 1 ==> self.positions(a) <= 1
+Pairs.whole: self.groups(a) == 1 ==> self.groups(a) <= 1
 -- The order does not matter.
 Pairs.__init__: sorted(net.moves) ==> net.moves
 -- b is not before a, and there is an output.
 Pairs.maps: a != b and (not self.multiplied(a, b)) ==> a < b and (not self.multiplied(a, b))
 Pairs.formed: self.net.outputs == 1 ==> self.net.outputs <= 1
 Pairs.factored: self.net.outputs == 1 ==> self.net.outputs <= 1
+Pairs.columned: self.net.outputs == 1 ==> self.net.outputs <= 1
+Pairs.columned: a == b and self.by_weight(a) ==> a >= b and self.by_weight(a)
 Pairs.groups: (1, 1, *self.net.kind(a).shape) ==> (1, 2, *self.net.kind(a).shape)
 Pairs.groups: (1, 1, *self.net.kind(a).shape) ==> (2, 1, *self.net.kind(a).shape)
 -- The same number from patches, of one sample or of more: time.

@@ -15,11 +15,12 @@ import numpy as np
 from tests.soundness.mutation import kind_numbers as page
 from tests.soundness.mutation.comparison import instead
 from tests.soundness.mutation.kind_numbers import op
-from tests.soundness.mutation.materials import Dense, Model
+from tests.soundness.mutation.materials import Dense, Model, by_columns
 
 Array = Any
 FORMED, DIRECTIONS = 2**21, 5
 ROW_DIRECTIONS, COLUMNS = 8, 128
+COLUMN_DIRECTIONS, ORDER = 16, 256
 CURVED = ("elementwise", "product", "matrix_product", "softmax", "normalize")
 
 
@@ -247,6 +248,22 @@ class Page:
             self.items[a], self.inputs(a)[0], self.weights[a]
         ).shape
         return bool(groups == positions == 1)
+
+    def groups(self, a: int) -> int:
+        return int(page.patches(self.items[a], self.inputs(a)[0], self.weights[a]).shape[1])
+
+    def columned(self, a: int, b: int, order: int = ORDER) -> bool:
+        """Whether the maps from a to b are bounded by directions of the columns of b as well."""
+        one, two = (self.items[t]["kind"] != "embedding" and self.groups(t) == 1 for t in (a, b))
+        if self.k == 1 or a > b or (a == b and self.by_weight(a)):
+            return False
+        height = self.net.size(b) // self.positions(b)
+        return two and height <= order and (one or self.narrow(a))
+
+    def by_columns(self, a: int, b: int, most: int, order: int = ORDER) -> float:
+        """The bound of the form of the pair through `most` directions of the columns of b."""
+        z = self._forms(a, b).reshape(self.n, len(self.frame), -1, self.net.size(a))
+        return by_columns(self.net, a, b, z, most, order)
 
     def rows(self, a: int) -> Array:
         """h of an operation with one position and one group, (n, c)."""

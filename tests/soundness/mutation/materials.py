@@ -19,14 +19,14 @@ if _TESTS not in sys.path:
 
 from classifier import EntropyDraft, smoothed_draft, target_draft  # noqa: E402
 from generator import Draft, Problem, canonical, chain, decode, encode, make, write  # noqa: E402
-from graph_reference import Dense, table  # noqa: E402
+from graph_reference import Dense, by_columns, matrix_of, table  # noqa: E402
 from graphs import Build, GraphDraft, Model, apply  # noqa: E402
 from reference import attack, lipschitz, second_derivative  # noqa: E402
 from test_rounding import FloatDraft  # noqa: E402
 
 __all__ = [
-    "Build", "Dense", "GraphDraft", "Model", "apply", "attack", "canonical", "chain", "decode",
-    "lipschitz", "second_derivative", "table",
+    "Build", "Dense", "GraphDraft", "Model", "apply", "attack", "by_columns", "canonical",
+    "chain", "decode", "lipschitz", "matrix_of", "second_derivative", "table",
 ]  # fmt: skip
 SOFT = {"beta": 2.0, "threshold": 20.0}
 
