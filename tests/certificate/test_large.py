@@ -95,13 +95,65 @@ def test_hopeless_weights_are_told_by_how_much_without_bounds(
     assert 0.2 <= given.missing_factor / plain.as_given.missing_factor <= 5.0
 
 
-@pytest.mark.usefixtures("large")
-def test_weights_that_meet_the_criterion_are_judged_sharply() -> None:
-    model, data = problem(widths=(3, 40, 1), n=12)
+def _at_a_solution(n: int = 12) -> tuple[torch.nn.Module, tuple[torch.Tensor, torch.Tensor]]:
+    model, data = problem(widths=(3, 40, 1), n=n)
     talweg.certify(model, data, polish=True, attack=False).load_into_(model)
+    return model, data
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("comfortable", [0.0, 1.0])
+def test_weights_that_meet_the_criterion_need_no_polish(
+    comfortable: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_bounds, "COMFORTABLE", comfortable)
+    model, data = _at_a_solution()
     certificate = talweg.certify(model, data, polish=True, attack=False)
     assert certificate.status == "PROVED"
     assert not certificate.polished
+
+
+@pytest.mark.usefixtures("large")
+def test_a_rough_constant_will_do_well_inside_the_criterion(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model, data = _at_a_solution()
+    found = {}
+    for comfortable in (0.0, 1.0):
+        monkeypatch.setattr(_bounds, "COMFORTABLE", comfortable)
+        found[comfortable] = talweg.certify(model, data, attack=comfortable == 1.0)
+    sharp, rough = found[0.0], found[1.0]
+    beta, other = sharp.jacobian_lipschitz_upper, rough.jacobian_lipschitz_upper
+    assert beta is not None
+    assert other is not None
+    assert beta < other < 4.0 * beta
+    assert sharp.radius is not None
+    assert rough.radius is not None
+    assert sharp.radius <= rough.radius <= 1.3 * sharp.radius
+    assert rough.slack is not None
+    assert 1.0 <= rough.slack < 2.0  # that of the sharp constant
+    rough.save(tmp_path / "rough.talweg")
+    assert check(str(tmp_path / "rough.talweg")).verdict == "valid"
+
+
+@pytest.mark.usefixtures("large")
+def test_near_the_criterion_the_sharp_constant_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, data = _at_a_solution()
+    asked: list[bool] = []
+    genuine = _bounds.state_lipschitz
+
+    def noted(state: object, *, rough: bool = False) -> object:
+        asked.append(rough)
+        return genuine(state, rough=rough)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(_bounds, "state_lipschitz", noted)
+    talweg.certify(model, data, attack=False)
+    well_inside = asked.copy()
+    asked.clear()
+    monkeypatch.setattr(_bounds, "COMFORTABLE", 1e-12)
+    talweg.certify(model, data, attack=False)
+    assert True in well_inside
+    assert asked == [True, False]
 
 
 @pytest.mark.usefixtures("large")
