@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -109,3 +111,14 @@ def test_a_deep_chain_gains_from_it() -> None:
     found = talweg.certify(model, (X, y), polish=False)
     assert found.slack is not None
     assert 1.0 <= found.slack <= 1.6
+
+
+def test_rows_that_are_not_numbers_have_directions() -> None:
+    """LAPACK does not see them; what they are claimed to be decides."""
+    state = _state(3, 4)
+    visit = state.visits[0]
+    mid = visit.inputs[0].mid.clone()
+    mid.view(-1)[0] = float("inf")
+    moved = replace(visit, inputs=(Ball._moved(mid, torch.zeros_like(mid)),))
+    state = replace(state, visits=(moved, *state.visits[1:]))
+    assert split_rows(state, 0).growth < 1.0 + 1e-12

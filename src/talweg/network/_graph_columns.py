@@ -191,6 +191,7 @@ def split_columns(state: GraphState, b: int) -> SplitColumns:
         b: A layer that `is_columned`.
     """
     rows = state.shared_rule(b).rows(state.visits[b])[:, 0].mid  # (n, P, c)
+    rows = rows.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
     c = rows.shape[2]
     o = state.shared_rule(b).arranged(state.cotangents[b]).shape[3]
     size = float(rows.abs().amax())

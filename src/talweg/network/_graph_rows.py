@@ -114,8 +114,9 @@ def split_rows(state: GraphState, a: int) -> SplitRows:
     rows = state.shared_rule(a).rows(state.visits[a])[:, 0, 0]  # (n, c)
     n = len(rows)
     weights = 1.0 + torch.arange(n, dtype=torch.float64, device=rows.device)[:, None] / n
-    size = float(rows.mid.abs().amax())
-    weighted = weights * (rows.mid / size if size > 0.0 else rows.mid)
+    hint = rows.mid.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    size = float(hint.abs().amax())
+    weighted = weights * (hint / size if size > 0.0 else hint)
     # LAPACK's vectors: on the CPU, and any matrix would do.
     vectors = torch.linalg.eigh((weighted.T @ weighted).cpu()).eigenvectors[:, -DIRECTIONS:]
     v = vectors.to(rows.device).nan_to_num(nan=0.0)
