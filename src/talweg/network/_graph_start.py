@@ -136,7 +136,15 @@ def graph_start(state: GraphState) -> GraphStart:
     products = by_products(state, reach)
     # Maps: the tangents from one layer, for every output. Products: those from all layers.
     columns = max(max(own) * state.outputs.shape[1], sum(own) if products else 0)
-    per_sample = columns * 2 * sum(sizes)
+    formed = [a for a in state.uses if is_formed(state, a)]
+    forms = Forms(
+        split={a: split_rows(state, a) for a in formed if is_split(state, a)},
+        columns={b: split_columns(state, b) for b in state.uses if is_columned(state, b)},
+    )
+    # Along columns: what is seen of the maps, a few times over.
+    heights = {b: state.shared_rule(b).arranged(state.cotangents[b]).shape[3] for b in state.uses}
+    along = max((heights[b] * split.v.shape[1] for b, split in forms.columns.items()), default=0)
+    per_sample = columns * (2 * sum(sizes) + 4 * along)
     step = max(1, CHUNK_ENTRIES // max(per_sample, 1))
     alpha = {
         t: state.shared_rule(t).cotangent_sizes(state.cotangents[t])
@@ -145,11 +153,6 @@ def graph_start(state: GraphState) -> GraphStart:
     }
     omega: dict[Pair, list[Tensor]] = {}
     nu: dict[tuple[int, tuple[int, ...]], list[Tensor]] = {}
-    formed = [a for a in state.uses if is_formed(state, a)]
-    forms = Forms(
-        split={a: split_rows(state, a) for a in formed if is_split(state, a)},
-        columns={b: split_columns(state, b) for b in state.uses if is_columned(state, b)},
-    )
     balances: dict[int, list[Tensor]] = {c: [] for c in curved}
     for start in range(0, state.samples, step):
         rows = slice(start, min(start + step, state.samples))
