@@ -22,8 +22,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from talweg.enclosure import Ball, add_up, matmul, mul_up, norm_upper, sqrt_up
+from talweg.enclosure import Ball, matmul
 from talweg.network._graph import Embedding, Parametric
+from talweg.network._graph_rows import joined_upper, orthonormality
 from talweg.network._graph_state import GraphState
 from talweg.network.rules._norms import psd_norm_upper
 from talweg.network.rules._rule import rearranged
@@ -179,8 +180,7 @@ class SplitColumns:
                 return float("inf")
             scaled = rows * Ball.exact(weights[:, None, None, None])
             across = spectral_norm_upper(scaled.reshape(-1, rows.shape[3]))
-        square = add_up(mul_up(along, along), mul_up(across, across))
-        return float(sqrt_up(mul_up(square, self.growth)))
+        return joined_upper(along, across, self.growth)
 
 
 def split_columns(state: GraphState, b: int) -> SplitColumns:
@@ -211,8 +211,4 @@ def columns_along(v: Tensor) -> SplitColumns:
     Args:
         v: V ``(c, r)``.
     """
-    identity = torch.eye(v.shape[1], dtype=torch.float64, device=v.device)
-    defect = matmul(v.T.contiguous(), v) - identity
-    e = float(norm_upper(defect.magnitude_upper()))
-    growth = float(add_up(mul_up(e, add_up(e, 1.0)), 1.0))
-    return SplitColumns(v, defect, growth)
+    return SplitColumns(v, *orthonormality(v))

@@ -100,8 +100,7 @@ class SplitRows:
         if not bool(weights.isfinite().all()):
             return float("inf")
         across = spectral_norm_upper(self.across * Ball.exact(weights[:, None]))
-        square = add_up(mul_up(along, along), mul_up(across, across))
-        return float(sqrt_up(mul_up(square, self.growth)))
+        return joined_upper(along, across, self.growth)
 
 
 def split_rows(state: GraphState, a: int) -> SplitRows:
@@ -120,10 +119,30 @@ def split_rows(state: GraphState, a: int) -> SplitRows:
     # LAPACK's vectors: on the CPU, and any matrix would do.
     vectors = torch.linalg.eigh((weighted.T @ weighted).cpu()).eigenvectors[:, -DIRECTIONS:]
     v = vectors.to(rows.device).nan_to_num(nan=0.0)
-    defect = matmul(v.T.contiguous(), v) - torch.eye(
-        v.shape[1], dtype=torch.float64, device=v.device
-    )
-    e = float(norm_upper(defect.magnitude_upper()))
-    growth = float(add_up(mul_up(e, add_up(e, 1.0)), 1.0))
+    defect, growth = orthonormality(v)
     seen = matmul(rows, v)
     return SplitRows(seen - matmul(seen, defect), rows - matmul(seen, v.T), growth)
+
+
+def orthonormality(v: Tensor) -> tuple[Ball, float]:
+    """``D = V^T V - I`` and ``1 + e (1 + e)`` from above, e >= |D|.
+
+    Args:
+        v: V ``(c, r)``.
+    """
+    identity = torch.eye(v.shape[1], dtype=torch.float64, device=v.device)
+    defect = matmul(v.T.contiguous(), v) - identity
+    e = float(norm_upper(defect.magnitude_upper()))
+    return defect, float(add_up(mul_up(e, add_up(e, 1.0)), 1.0))
+
+
+def joined_upper(along: Tensor, across: Tensor, growth: float) -> float:
+    """``(growth (along^2 + across^2))^(1/2)`` from above.
+
+    Args:
+        along: A bound along V.
+        across: The one across V.
+        growth: ``1 + e (1 + e)`` from above.
+    """
+    square = add_up(mul_up(along, along), mul_up(across, across))
+    return float(sqrt_up(mul_up(square, growth)))
