@@ -474,6 +474,8 @@ def columned(net: Dense, a: int, b: int, order: int = 256) -> bool:
     """Whether the maps from a to b are bounded by some directions of the columns of b as well."""
     if net.values[-1].shape[1] == 1 or a > b or (a == b and by_weight(net, a)):
         return False
+    if positions(net, a) == positions(net, b) == 1:
+        return False
     narrow = directions(net, a) == net.e[a].shape[2] and by_weight(net, a)
     return whole(net, b) and net.blocks(b).shape[3] <= order and (whole(net, a) or narrow)
 
@@ -515,13 +517,17 @@ def by_columns(
 
 def by_weight(net: Dense, a: int) -> bool:
     """Whether the maps from a are bounded on its numbers, for all samples together."""
+    return bool(positions(net, a) > 1 and net.e[a].shape[2] <= 5 * net.size(a))
+
+
+def positions(net: Dense, a: int) -> int:
+    """How often the value of a repeats its numbers."""
     item, shape = net.items[a], net.values[a].shape[1:]
-    positions = {
-        "linear": lambda: np.prod(shape[:-1]),
-        "embedding": lambda: np.prod(shape[:-1]),
-        "convolution": lambda: np.prod(shape[1:]),
-    }.get(item["kind"], lambda: net.size(a) // net.model.weights[item["weight"]].size)()
-    return bool(positions > 1 and net.e[a].shape[2] <= 5 * net.size(a))
+    if item["kind"] in ("linear", "embedding"):
+        return int(np.prod(shape[:-1]))
+    if item["kind"] == "convolution":
+        return int(np.prod(shape[1:]))
+    return int(net.size(a) // net.model.weights[item["weight"]].size)
 
 
 def directions(net: Dense, a: int) -> int:

@@ -82,6 +82,19 @@ def test_one_output_needs_none() -> None:
     assert GraphLipschitz(_deep(1, 4))._start.by_columns == {}
 
 
+def test_pairs_of_layers_with_one_position_need_none() -> None:
+    torch.manual_seed(0)
+    tail = (nn.Flatten(), nn.Linear(12, 6), nn.Tanh(), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3))
+    X = torch.randn(4, 1, 3, 4, dtype=torch.float64)
+    for head, wanted in (
+        ([nn.Tanh()], set()),
+        ([nn.Conv2d(1, 1, 3, padding=1), nn.Tanh()], {(0, 3), (0, 5), (0, 7)}),
+    ):
+        model = nn.Sequential(*head, *tail).double()
+        state = graph_state(read(model, X), X)
+        assert set(GraphLipschitz(state)._start.by_columns) == wanted
+
+
 def test_extreme_rows_have_directions() -> None:
     state = _deep(2, 3)
     for scale in (1e200, 1e-200, 0.0):

@@ -98,9 +98,12 @@ class Pairs:
     def columned(self, a: int, b: int) -> bool:
         """Whether that from a to b is bounded by directions of the columns of b, too.
 
-        Only for several outputs, which are summed over there; with one it is no better.
+        Only for several outputs, which are summed over there, and where one of both has several
+        positions: otherwise it is hardly ever better.
         """
         if self.net.outputs == 1 or a > b or (a == b and self.by_weight(a)):
+            return False
+        if self.positions(a) == self.positions(b) == 1:
             return False
         rows = entries(self.net.kind(b).shape) // self.positions(b)
         return self.whole(b) and rows <= ORDER and (self.whole(a) or self.narrow(a))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from talweg.enclosure import Ball, matmul
 from talweg.network._graph import Embedding, Parametric
-from talweg.network._graph_columns import Placed, SplitColumns
+from talweg.network._graph_columns import Placed, SplitColumns, is_columned
 from talweg.network._graph_rows import SplitRows
 from talweg.network._graph_state import GraphState
 from talweg.network.rules import Curvature
@@ -199,7 +199,7 @@ def add_forms(
     seed = weight_seed(state, a) if narrow else value_seed(state, a)
     pushed = pushed_from(state, a, seed)
     changes = cotangent_changes(state, pushed, curvatures)
-    splits = _split_ends(state, a, forms)
+    splits = {b: forms.columns[b] for b in columned_ends(state, a)}
     placed = None if narrow or not splits else _placed(state, a)
     for b in state.uses:
         (e,) = state.network.nodes[b].inputs
@@ -226,13 +226,21 @@ def add_forms(
                 forms.split[a].add(b, gram, first)
 
 
-def _split_ends(state: GraphState, a: int, forms: Forms) -> dict[int, SplitColumns]:
-    """The layers b for which the maps from a are bounded along the columns of b too."""
+def columned_ends(state: GraphState, a: int) -> list[int]:
+    """The layers b for which the maps from a are bounded along the columns of b too.
+
+    Where both have one position that is hardly ever better, and costs most.
+    """
     operation, by_weight = state.network.nodes[a].operation, goes_by_weight(state, a)
-    groups = state.shared_rule(a).rows(state.visits[a]).shape[1]
+    groups, positions = state.shared_rule(a).rows(state.visits[a]).shape[1:3]
     if not _is_narrow(state, a) and (groups > 1 or isinstance(operation, Embedding)):
-        return {}
-    return {b: split for b, split in forms.columns.items() if a < b or (a == b and not by_weight)}
+        return []
+    return [
+        b for b in state.uses
+        if (a < b or (a == b and not by_weight))
+        and (positions > 1 or state.shared_rule(b).rows(state.visits[b]).shape[2] > 1)
+        and is_columned(state, b)
+    ]  # fmt: skip
 
 
 def _placed(state: GraphState, a: int) -> Placed:

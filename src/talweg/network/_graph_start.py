@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from talweg.enclosure import Ball, matmul
-from talweg.network._graph_columns import is_columned, split_columns
+from talweg.network._graph_columns import split_columns
 from talweg.network._graph_forms import (
     Forms,
     Pair,
     add_forms,
+    columned_ends,
     is_formed,
     pushed_from,
     value_seed,
@@ -137,9 +138,10 @@ def graph_start(state: GraphState) -> GraphStart:
     # Maps: the tangents from one layer, for every output. Products: those from all layers.
     columns = max(max(own) * state.outputs.shape[1], sum(own) if products else 0)
     formed = [a for a in state.uses if is_formed(state, a)]
+    ends = {b for a in formed for b in columned_ends(state, a)}
     forms = Forms(
         split={a: split_rows(state, a) for a in formed if is_split(state, a)},
-        columns={b: split_columns(state, b) for b in state.uses if is_columned(state, b)},
+        columns={b: split_columns(state, b) for b in sorted(ends)},
     )
     # Along columns: what is seen of the maps, a few times over.
     heights = {b: state.shared_rule(b).arranged(state.cotangents[b]).shape[3] for b in state.uses}

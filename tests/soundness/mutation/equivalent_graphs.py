@@ -209,6 +209,8 @@ root_eigenvalue_upper: min(top, 2 ** 61) ==> min(top, 2 ** 60) #1
 -- There is a position, and a group.
 Pairs.split: self.positions(a) == 1 ==> self.positions(a) <= 1
 Pairs.whole: self.groups(a) == 1 ==> self.groups(a) <= 1
+Pairs.columned: self.positions(a) == self.positions(b) == 1 ==> self.positions(a) <= self.positions(b) == 1
+Pairs.columned: self.positions(a) == self.positions(b) == 1 ==> self.positions(a) == self.positions(b) <= 1
 -- The order does not matter.
 Pairs.__init__: sorted(net.moves) ==> net.moves
 -- b is not before a, and there is an output.

@@ -120,6 +120,15 @@ def two_gates() -> Model:
     return b.model(2, 3)
 
 
+def summed_gates() -> Model:
+    """Two outputs; two layers in one factor, which no curvature joins."""
+    b = _build(26, [2, 2])
+    one = b.add("sum", [b.linear(0, 2, 2), b.linear(0, 2, 2)], signs=[1, 1])
+    h = b.add("product", [one, b.act(b.linear(0, 2, 2), "sigmoid")])
+    b.linear(b.add("reshape", h, shape=[4]), 4, 2)
+    return b.model(2, 2)
+
+
 def attention() -> Model:
     b = _build(10, [3, 4])
     q, k, v = (b.linear(0, 4, 4, bias=False, gain=0.7) for _ in range(3))
@@ -238,6 +247,15 @@ def one_window() -> Model:
     return b.model(2, 1)
 
 
+def deep_windows() -> Model:
+    """Two outputs; a convolution with far more numbers than places, which goes by its value."""
+    b = _build(25, [6, 3])
+    keys = {"stride": [1], "padding": [0], "dilation": [1], "groups": 1}
+    h = b.act(b.weighted("convolution", 0, (1, 6, 2), (1,), **keys))
+    b.linear(b.add("reshape", h, shape=[2]), 2, 2)
+    return b.model(2, 2)
+
+
 def late() -> Model:
     """A linear network whose one trained layer stands behind others, and is read twice."""
     b, h = _build(24, [2]), 0
@@ -279,8 +297,8 @@ MODELS: dict[str, Callable[[], Model]] = {
     model.__name__: model
     for model in (
         residual, images, pictures, scenes, signals, norms, frozen_norms, gated, gated_by_data,
-        two_gates, attention, tokens, words, tied, bridged, sequences, partly, grouped, long_rows,
-        two_rows, one_window, late, still, unit,
+        two_gates, summed_gates, attention, tokens, words, tied, bridged, sequences, partly,
+        grouped, long_rows, two_rows, one_window, deep_windows, late, still, unit,
     )
 }  # fmt: skip
 

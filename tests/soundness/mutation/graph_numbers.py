@@ -257,6 +257,8 @@ class Page:
         one, two = (self.items[t]["kind"] != "embedding" and self.groups(t) == 1 for t in (a, b))
         if self.k == 1 or a > b or (a == b and self.by_weight(a)):
             return False
+        if max(self.positions(a), self.positions(b)) == 1:
+            return False
         height = self.net.size(b) // self.positions(b)
         return two and height <= order and (one or self.narrow(a))
 
