@@ -9,10 +9,10 @@ import torch
 from tests.certificate.problems import problem
 
 import talweg
-from talweg.certificate import _bounds, _polish
+from talweg.certificate import _bounds, _polish, _search
 from talweg.certificate._damped_system import FactoredSystem
 from talweg.certificate._preconditioned_system import PreconditionedSystem
-from talweg.network import FlatFunction, read
+from talweg.network import FlatFunction, JacobianLipschitz, read
 from talweg_check import check
 
 
@@ -154,6 +154,45 @@ def test_near_the_criterion_the_sharp_constant_decides(monkeypatch: pytest.Monke
     talweg.certify(model, data, attack=False)
     assert True in well_inside
     assert asked == [True, False]
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("missing", [0.01, 0.2, 0.5, 0.8, 1.3, 30.0, 3e4])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_one_radius_says_what_several_say(
+    missing: float, seed: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Between where the rough constant is far from the criterion and well inside."""
+    model, (X, y) = problem(widths=(3, 40, 1), n=12, seed=seed)
+    talweg.certify(model, (X, y), polish=True, attack=False).load_into_(model)
+    outputs = model(X).detach()
+    known = talweg.certify(model, (X, y), attack=False).as_given.missing_factor
+    assert known is not None
+    targets = outputs + missing / known * (y - outputs)
+    radii: list[float] = []
+    genuine = JacobianLipschitz._upper
+
+    def noted(self: JacobianLipschitz, radius: float) -> float:
+        if not self.is_rough:
+            radii.append(radius)
+        return genuine(self, radius)
+
+    monkeypatch.setattr(JacobianLipschitz, "_upper", noted)
+    found = talweg.certify(model, (X, targets), attack=False)
+    assert len(radii) <= 1 or missing == 1.3  # where it hardly holds, more are worth it
+    monkeypatch.setattr(_search, "_one_evaluation", lambda *_: None)
+    wanted = talweg.certify(model, (X, targets), attack=False)
+    assert found.status == wanted.status
+    one, other = found.as_given.missing_factor, wanted.as_given.missing_factor
+    assert one is not None
+    assert other is not None
+    assert 0.9 * other <= one <= 1.1 * other
+    if found.status == "PROVED":
+        assert found.one_minus_rate is not None
+        assert wanted.one_minus_rate is not None
+        assert found.one_minus_rate >= 0.9 * wanted.one_minus_rate
+        found.save(tmp_path / "one.talweg")
+        assert check(str(tmp_path / "one.talweg")).verdict == "valid"
 
 
 @pytest.mark.usefixtures("large")

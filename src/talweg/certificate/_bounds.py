@@ -89,6 +89,7 @@ class MeasuredBounds:
         lipschitz: the Lipschitz bound of the Jacobian, not padded.
         state: the linearization they were computed from.
         is_rough: whether the Lipschitz bound is the rough one.
+        rough: the rough one that was replaced; None where there was none.
     """
 
     start: Mapping[str, float]
@@ -97,6 +98,7 @@ class MeasuredBounds:
     lipschitz: LipschitzBound
     state: NetworkState
     is_rough: bool = False
+    rough: LipschitzBound | None = None
 
     def lipschitz_upper(self, radius: float) -> float:
         """Padded ``beta(radius)``."""
@@ -113,7 +115,8 @@ class MeasuredBounds:
         needed, square = 2.0 * need * self.lipschitz.upper(0.0), self.sigma_min_lower**2
         if needed >= HOPELESS * square or needed <= COMFORTABLE * square:
             return self
-        return replace(self, lipschitz=state_lipschitz(self.state), is_rough=False)
+        sharp = state_lipschitz(self.state)
+        return replace(self, lipschitz=sharp, is_rough=False, rough=self.lipschitz)
 
 
 Linearised = tuple[NetworkState, LipschitzBound]

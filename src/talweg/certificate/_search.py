@@ -27,6 +27,12 @@ LEAST_RADIUS = 1e-150
 GROWTH_WORTH_NESTING = 1.02
 """Ratio beta(R)/beta(0) beyond which nested radii pay for themselves."""
 
+WELL_INSIDE = 0.75
+"""Missing factor up to which a beta that is 2 % less is not worth another evaluation.
+
+The rate goes with 1 minus that factor.
+"""
+
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
@@ -56,8 +62,11 @@ def evaluate_theorem(bounds: MeasuredBounds, theorem: Theorem) -> Outcome:
         theorem: Which theorem, with its loss and target.
     """
     sigma = bounds.sigma_min_lower
-    beta_0 = bounds.lipschitz_upper(0.0)
     need = theorem.need(bounds)
+    at_once = _one_evaluation(bounds, theorem, need)
+    if at_once is not None:
+        return at_once
+    beta_0 = bounds.lipschitz_upper(0.0)
     if not (sigma > 0.0 and beta_0 < math.inf and need < math.inf):
         return _outcome(bounds, (_pair(bounds, 1.0),), theorem)
     # beta(0) may vanish although beta(R) does not (tanh at zero), so it says nothing about large
@@ -90,6 +99,27 @@ def evaluate_theorem(bounds: MeasuredBounds, theorem: Theorem) -> Outcome:
 def _pair(bounds: MeasuredBounds, radius: float) -> tuple[float, float]:
     """A radius with beta evaluated on that very ball: the only way a pair enters a profile."""
     return radius, bounds.lipschitz_upper(radius)
+
+
+def _one_evaluation(bounds: MeasuredBounds, theorem: Theorem, need: float) -> Outcome | None:
+    """The theorem on a single radius, where a rough bound says about how beta grows.
+
+    At the largest radius that matters: the ball ends where ``sigma R - beta R^2 / 2`` reaches the
+    need, at 2 need / sigma if at all, and s vanishes at sigma / beta. None where a smaller radius
+    may prove what this one does not, or far more.
+    """
+    sigma, rough = bounds.sigma_min_lower, bounds.lipschitz if bounds.is_rough else bounds.rough
+    if rough is None or not (sigma > 0.0 and need < math.inf):
+        return None
+    at_start = rough.upper(0.0)
+    if not 0.0 < at_start < math.inf:
+        return None
+    radius = max(min(2.02 * need / sigma, sigma / at_start), LEAST_RADIUS)
+    outcome = _outcome(bounds, (_pair(bounds, radius),), theorem)
+    if outcome.verdict.conclusion is not None and outcome.missing_factor <= WELL_INSIDE:
+        return outcome
+    missed = outcome.missing_factor * at_start > GROWTH_WORTH_NESTING * rough.upper(radius)
+    return outcome if missed else None
 
 
 def _single_radius(bounds: MeasuredBounds, need: float, beta_0: float) -> Profile | None:
