@@ -67,13 +67,22 @@ class _Sine(Function):
         self.turns = [np.empty(0, dtype=object)] * 3
 
     def ranges(self, x: Balls) -> tuple[Balls, Balls]:
-        """Between two of its extrema, which are 1 and -1, a derivative is monotone."""
+        """Between two of its extrema, which are 1 and -1 by turns, a derivative is monotone."""
         first, second = super().ranges(x)
         halves = x / arb.pi()
-        for values, places in ((first, halves), (second, halves - arb(1) / 2)):
+        for values, places, sign in ((first, halves, 1), (second, halves - arb(1) / 2, -1)):
             turns = _holds_integer(places).astype(bool)
-            values[turns] = hull(values[turns], full(1, arb(0, 1)))
+            values[turns] = hull(values[turns], sign * _extremes(places[turns]))
         return first, second
+
+
+def _extreme(place: arb) -> arb:
+    """cos(pi k) at the integers k in a ball that holds one or more."""
+    only = place.unique_fmpz()
+    return arb(0, 1) if only is None else arb(1 - 2 * (only % 2))
+
+
+_extremes: Any = np.frompyfunc(_extreme, 1, 1)
 
 
 def _line(x: Balls, slope: arb) -> Four:

@@ -192,6 +192,26 @@ def turning_points(checker: Checker) -> None:
 
 
 @case
+def crests_and_troughs(checker: Checker) -> None:
+    """A derivative of the sine that meets one extremum only reaches that one."""
+    with precision():
+        f = function(checker, "sin")
+        for quarter in range(-7, 8):
+            for left, right in ((0.25, 1.0), (1.0, 0.25), (1.25, 2.0), (2.0, 1.25), (2.5, 3.0)):
+                ends = [quarter * np.pi / 2 + side for side in (-left, right)]
+                x = np.array([arb(ends[0]).union(arb(ends[1])), arb(ends[0])], dtype=object)
+                points = np.linspace(*ends, 40001)
+                for found, values in zip(
+                    f.ranges(x), (np.cos(points), -np.sin(points)), strict=True
+                ):
+                    low, high = float(found[0].lower()), float(found[0].upper())
+                    where = f"{quarter} quarters of a turn, {left}, {right}: {low}, {high}"
+                    demand(low - 1e-15 <= values.min() <= low + 1e-6, where)
+                    demand(high + 1e-15 >= values.max() >= high - 1e-6, where)
+                    demand(abs(float(found[1]) - values[0]) < 1e-12, where)
+
+
+@case
 def signs(checker: Checker) -> None:
     """A piece at whose end a derivative may vanish holds a turning point."""
     entries = [touching(0), touching(0, -1), arb(0), arb(1), arb(-1), arb(0, 1), arb.nan()]

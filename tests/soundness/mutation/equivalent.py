@@ -59,10 +59,6 @@ function: REACH / numbers['beta'] ==> numbers['beta']
 _Sine.__post_init__: [np.empty(0, dtype=object)] * 3 ==> [np.empty(0, dtype=object)]
 _Sine.__post_init__: [np.empty(0, dtype=object)] * 3 ==> [np.empty(0, dtype=object)] * 4
 _Sine.__post_init__: [np.empty(0, dtype=object)] * 3 ==> [np.empty(0, dtype=object)] * 2
--- One half is as far from a whole number as the other.
-_Sine.ranges: halves - arb(1) / 2 ==> halves + arb(1) / 2
--- The values lie in [-1, 1], and both ends count alike.
-_Sine.ranges: hull(values[turns], full(1, arb(0, 1))) ==> full(1, arb(0, 1))
 -- No function here turns beyond 4, and gelu_tanh not beyond 3.2: a reach above that is time.
 function: REACH / 4 if operation['function'] == 'gelu_tanh' else REACH ==> REACH / 4
 function: REACH / 4 if operation['function'] == 'gelu_tanh' else REACH ==> 4 if operation['function'] == 'gelu_tanh' else REACH
