@@ -70,6 +70,11 @@ def spectral_norm_upper(a: Ball | Tensor) -> Tensor:
     batch = ball.shape[:-2]
     if ball.mid.numel() == 0:
         return torch.zeros(batch, dtype=torch.float64, device=ball.device)
+    if min(m, n) == 1:  # a vector
+        bound = norm_upper(ball.mid, (-2, -1))
+        if not is_zero(ball.rad):
+            bound = add_up(bound, norm_upper(ball.rad, (-2, -1)))
+        return torch.where(bound.isnan(), torch.inf, bound)
     # Norms are invariant under transposition: the rows are the shorter side from here on.
     mid = (ball.mid if m <= n else ball.mid.mT).reshape(-1, min(m, n), max(m, n))
     bound = _midpoint_norm(mid)
