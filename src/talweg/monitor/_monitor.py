@@ -21,16 +21,10 @@ from talweg.monitor._finding import Findings
 from talweg.monitor._findings import findings
 from talweg.monitor._history import History
 from talweg.monitor._infimum import telling
-from talweg.monitor._kernel import look_at_kernel
 from talweg.monitor._known_losses import KnownLosses
-from talweg.monitor._looks import (
-    batch_size,
-    first,
-    look_at_curvature,
-    look_at_gradient,
-    look_at_units,
-)
-from talweg.monitor._loss_form import loss_of_parts, pair_loss, require_mean
+from talweg.monitor._looking import Looking
+from talweg.monitor._looks import batch_size, first
+from talweg.monitor._loss_form import pair_loss, require_mean
 from talweg.monitor._processes import processes_of
 from talweg.monitor._records import RecordFile
 from talweg.monitor._structure import ModelFacts, inspect_model
@@ -133,18 +127,17 @@ class Monitor:
                 "is required; got none; unfreeze one"
             )
         self.f_star = 0.0 if f_star is None else float(f_star)
-        self._loss_fn = loss_fn
-        if f_star is None:
-            loss_fn = telling(loss_fn, self._take_infimum)
+        told = telling(loss_fn, self._take_infimum) if f_star is None else loss_fn
         self.loss: Loss
         if loss_of is not None:
             self.loss = loss_of
-        elif loss_fn is not None:
-            self.loss = pair_loss(loss_fn)
-        self.parts, self.seed = parts, seed
-        self.curvature_samples, self.lanczos_steps = curvature_samples, lanczos_steps
-        self.kernel_samples = kernel_samples
+        elif told is not None:
+            self.loss = pair_loss(told)
         self.processes = processes_of(model, distributed)
+        self._looking = Looking(
+            model, optimizer, self.loss, loss_fn, self.names, parts, curvature_samples,
+            lanczos_steps, kernel_samples, seed, self.processes,
+        )  # fmt: skip
         self.log = log
         self.budget = Budget(KINDS, overhead, every)
         self.rows: list[Row] = []
@@ -297,31 +290,10 @@ class Monitor:
         if kind == "updates":
             self._before = [p.detach().clone() for p in self._trained()]
             return {}
-        row = self._measured(kind, batch)
+        row = self._looking.at(kind, batch, self.f_star)
         if self.processes is not None:
             row = self.processes.told(row)
         return row
-
-    def _measured(self, kind: str, batch: Any) -> Row:
-        if kind == "gradient":
-            if batch_size(batch) < self.parts:
-                return {}
-            whole = first(batch, batch_size(batch) // self.parts * self.parts)
-            loss = loss_of_parts(self._loss_fn, self.loss, whole, self.parts)
-            row = look_at_gradient(self.model, loss, whole, self.parts, self.names, self.processes)
-            gap = row["loss"] - self.f_star
-            if gap > 0:
-                row["pl_ratio"] = row["gradient_squared"] / (2 * gap)
-                row["pl_ratio_error"] = row["gradient_squared_error"] / (2 * gap)
-            return row
-        if kind == "curvature":
-            return look_at_curvature(
-                self.model, self.loss, batch, self.optimizer, self.curvature_samples,
-                self.lanczos_steps, self.seed, self.processes,
-            )  # fmt: skip
-        if kind == "kernel":
-            return look_at_kernel(self.model, self.loss, batch, self.kernel_samples, self.f_star)
-        return look_at_units(self.model, self.loss, batch, joint=self.processes is not None)
 
     @property
     def _leads(self) -> bool:
