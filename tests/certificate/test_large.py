@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -156,32 +157,37 @@ def test_near_the_criterion_the_sharp_constant_decides(monkeypatch: pytest.Monke
     assert asked == [True, False]
 
 
+Problem = tuple[torch.nn.Sequential, tuple[torch.Tensor, torch.Tensor]]
+
+
+def _missing_by(model: torch.nn.Sequential, X: torch.Tensor, factor: float) -> Problem:
+    """Targets so far from the outputs that the rough constant misses the criterion by a factor."""
+    outputs = model(X).detach()
+    small = 1e-9 * torch.arange(1.0, len(X) + 1.0, dtype=torch.float64).cos().reshape(-1, 1)
+    known = talweg.certify(model, (X, outputs + small), attack=False).as_given.missing_factor
+    assert known is not None
+    assert known < _bounds.COMFORTABLE
+    return model, (X, outputs + factor / known * small)
+
+
+def _near(factor: float, seed: int, widths: tuple[int, ...], n: int) -> Problem:
+    model, (X, _) = problem(widths=widths, n=n, seed=seed)
+    return _missing_by(model, X, factor)
+
+
 @pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("missing", [0.01, 0.2, 0.5, 0.8, 1.3, 30.0, 3e4])
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("theorem", ["T11", "T4", "T9"])
+@pytest.mark.parametrize(("seed", "widths"), [(0, (3, 40, 1)), (1, (3, 40, 1)), (2, (3, 400, 1))])
 def test_one_radius_says_what_several_say(
-    missing: float, seed: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+    missing: float, theorem: Literal["T11", "T4", "T9"], seed: int, widths: tuple[int, ...],
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:  # fmt: skip
     """Between where the rough constant is far from the criterion and well inside."""
-    model, (X, y) = problem(widths=(3, 40, 1), n=12, seed=seed)
-    talweg.certify(model, (X, y), polish=True, attack=False).load_into_(model)
-    outputs = model(X).detach()
-    known = talweg.certify(model, (X, y), attack=False).as_given.missing_factor
-    assert known is not None
-    targets = outputs + missing / known * (y - outputs)
-    radii: list[float] = []
-    genuine = JacobianLipschitz._upper
-
-    def noted(self: JacobianLipschitz, radius: float) -> float:
-        if not self.is_rough:
-            radii.append(radius)
-        return genuine(self, radius)
-
-    monkeypatch.setattr(JacobianLipschitz, "_upper", noted)
-    found = talweg.certify(model, (X, targets), attack=False)
-    assert len(radii) <= 1 or missing == 1.3  # where it hardly holds, more are worth it
+    model, data = _near(missing, seed, widths, 12)
+    found = talweg.certify(model, data, theorem=theorem, attack=False)
     monkeypatch.setattr(_search, "_one_evaluation", lambda *_: None)
-    wanted = talweg.certify(model, (X, targets), attack=False)
+    wanted = talweg.certify(model, data, theorem=theorem, attack=False)
     assert found.status == wanted.status
     one, other = found.as_given.missing_factor, wanted.as_given.missing_factor
     assert one is not None
@@ -193,6 +199,49 @@ def test_one_radius_says_what_several_say(
         assert found.one_minus_rate >= 0.9 * wanted.one_minus_rate
         found.save(tmp_path / "one.talweg")
         assert check(str(tmp_path / "one.talweg")).verdict == "valid"
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("missing", [0.5, 3e3])
+def test_the_sharp_constant_is_asked_for_once_where_it_hardly_grows(
+    missing: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, (X, _) = problem(widths=(3, 40, 1), n=6)
+    X[1] = X[0] + 1e-3  # nearly one row: the ball is small
+    model, data = _missing_by(model, X, missing)
+    radii: list[float] = []
+    genuine = JacobianLipschitz._upper
+
+    def noted(self: JacobianLipschitz, radius: float) -> float:
+        if not self.is_rough:
+            radii.append(radius)
+        return genuine(self, radius)
+
+    monkeypatch.setattr(JacobianLipschitz, "_upper", noted)
+    found = talweg.certify(model, data, attack=False)
+    assert found.status == ("PROVED" if missing < 1.0 else "UNDECIDED")
+    assert len(radii) == 1
+
+
+@pytest.mark.usefixtures("large")
+def test_a_softplus_may_come_near_its_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a ball twice as large as the criterion needs it could reach it."""
+    model, (X, _) = problem(widths=(3, 40, 1), n=8)
+    softplus = torch.nn.Softplus()
+    model[1] = softplus
+    model, (X, targets) = _missing_by(model, X, 0.6)
+    highest = float(model[0](X).detach().amax())
+    proved = []
+    for share in (1.0 + 0.005 * step for step in range(1, 40)):
+        softplus.threshold = highest * share
+        found = talweg.certify(model, (X, targets), attack=False)
+        proved.append(found.status == "PROVED")
+        with monkeypatch.context() as patch:
+            patch.setattr(_search, "_one_evaluation", lambda *_: None)
+            wanted = talweg.certify(model, (X, targets), attack=False)
+        assert found.status == wanted.status
+    assert proved[-1]
+    assert not proved[0]
 
 
 @pytest.mark.usefixtures("large")

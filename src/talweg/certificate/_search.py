@@ -28,10 +28,16 @@ GROWTH_WORTH_NESTING = 1.02
 """Ratio beta(R)/beta(0) beyond which nested radii pay for themselves."""
 
 WELL_INSIDE = 0.75
-"""Missing factor up to which a beta that is 2 % less is not worth another evaluation.
+"""Missing factor up to which a beta that is some percent less is not worth another evaluation.
 
 The rate goes with 1 minus that factor.
 """
+
+FLAT = 1.01
+"""Ratio of beta at a radius and at a quarter of it up to which beta hardly depends on it."""
+
+FAR = 4.0
+"""Missing factor that no growth of beta on the way explains."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,11 +121,18 @@ def _one_evaluation(bounds: MeasuredBounds, theorem: Theorem, need: float) -> Ou
     if not 0.0 < at_start < math.inf:
         return None
     radius = max(min(2.02 * need / sigma, sigma / at_start), LEAST_RADIUS)
+    there = rough.upper(radius)
+    # A rough constant jumps where it leaves the stored weights; what counts is how it goes on.
+    flat = there <= FLAT * rough.upper(0.25 * radius)
+    near = 2.0 * need * at_start < FAR * sigma * sigma
+    if near and not (flat and bounds.lipschitz.nonideal_path(radius) is None):
+        return None
     outcome = _outcome(bounds, (_pair(bounds, radius),), theorem)
-    if outcome.verdict.conclusion is not None and outcome.missing_factor <= WELL_INSIDE:
+    missing, proved = outcome.missing_factor, outcome.verdict.conclusion is not None
+    if proved and near and missing <= WELL_INSIDE:
         return outcome
-    missed = outcome.missing_factor * at_start > GROWTH_WORTH_NESTING * rough.upper(radius)
-    return outcome if missed else None
+    grown = (GROWTH_WORTH_NESTING if flat else FAR) * there / at_start
+    return outcome if not proved and grown < missing < math.inf else None
 
 
 def _single_radius(bounds: MeasuredBounds, need: float, beta_0: float) -> Profile | None:
