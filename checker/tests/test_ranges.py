@@ -34,3 +34,14 @@ def test_ranges_are_those_of_the_samples(name: str, radius: float) -> None:
             assert high >= most - 1e-15
             assert low >= least - room
             assert high <= most + room
+
+
+@pytest.mark.parametrize("exponent", [70, 10**6, 10**15])
+def test_the_range_of_a_sine_far_out_fits_in_memory(exponent: int) -> None:
+    """A number of a file may have any exponent; the integer next to it is not written out."""
+    f = function({"kind": "elementwise", "function": "sin", "parameters": {}})
+    huge = arb(2) ** exponent
+    x = np.array([huge, -huge, arb(huge, 1), arb(0, huge)], dtype=object)
+    for bound in f.ranges(x):
+        assert all(ball.contains(1) and ball.contains(-1) for ball in bound[2:])
+        assert all(abs(ball) <= 1 + 1e-6 for ball in bound)

@@ -212,6 +212,16 @@ def crests_and_troughs(checker: Checker) -> None:
 
 
 @case
+def extremes_far_out(checker: Checker) -> None:
+    """No integer beyond 2^64 is written out."""
+    with precision():
+        for sign in (1, -1):
+            for place, both in ((2**64 - 2, False), (2**64, True), (2**65, True)):
+                found = checker.catalogue._extreme(arb(sign * place))
+                demand(found.contains(-1) == both and found.contains(1), f"{place}: {found}")
+
+
+@case
 def signs(checker: Checker) -> None:
     """A piece at whose end a derivative may vanish holds a turning point."""
     entries = [touching(0), touching(0, -1), arb(0), arb(1), arb(-1), arb(0, 1), arb.nan()]
