@@ -1,9 +1,12 @@
 """What every worker of the tangent kernel benchmark does: wait, and take a turn when asked.
 
 After ``ready SECONDS CPU`` (of the first evaluation after compilation) a worker answers, line by
-line, ``run`` with the seconds and CPU seconds of one evaluation, ``save PATH`` with ``saved`` after
-writing the kernel as ``(n, k, n, k)``, and ``memory`` with the peak resident memory of its process,
-in MiB.
+line, ``run`` with the least seconds and CPU seconds of an evaluation, repeated until its turn is
+over, ``save PATH`` with ``saved`` after writing the kernel as ``(n, k, n, k)``, and ``memory`` with
+the peak resident memory of its process, in MiB.
+
+A turn of some length is what makes milliseconds comparable: the first evaluation after another
+worker's turn finds its weights out of the cache and the other's threads still spinning.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+
+TURN = 0.3  # seconds of a turn; a longer evaluation is made once
 
 
 def peak_mib():
@@ -38,7 +43,11 @@ def serve(evaluate, as_array):
         elif command == "memory":
             print(peak_mib(), flush=True)
         else:
-            del value
-            wall, cpu = time.perf_counter(), time.process_time()
-            value = evaluate()
-            print(time.perf_counter() - wall, time.process_time() - cpu, flush=True)
+            end, least, least_cpu = time.perf_counter() + TURN, float("inf"), float("inf")
+            while least == float("inf") or time.perf_counter() < end:
+                del value
+                wall, cpu = time.perf_counter(), time.process_time()
+                value = evaluate()
+                least = min(least, time.perf_counter() - wall)
+                least_cpu = min(least_cpu, time.process_time() - cpu)
+            print(least, least_cpu, flush=True)
