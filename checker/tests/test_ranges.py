@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flint import arb
 
-from talweg_check._catalogue import function
+from talweg_check._catalogue import _extremes, function
 from talweg_check._entrywise import PLAIN
 
 SAMPLES = 4001
@@ -42,6 +42,12 @@ def test_the_range_of_a_sine_far_out_fits_in_memory(exponent: int) -> None:
     f = function({"kind": "elementwise", "function": "sin", "parameters": {}})
     huge = arb(2) ** exponent
     x = np.array([huge, -huge, arb(huge, 1), arb(0, huge)], dtype=object)
+    thin = np.array([arb(m, 1 / huge) for m in (0, 1, 1 / huge, -1 / huge)], dtype=object)
+    for place in (0, 1, 2, -5):
+        near = np.array([arb.pi() * place / 2, *(thin + arb.pi() * place / 2)], dtype=object)
+        assert all(abs(ball) <= 1 + 1e-6 for bound in f.ranges(near) for ball in bound)
+    for places, value in ((thin[:1], 1), (thin[1:2], -1), (1 + thin[2:], -1)):
+        assert all(ball == value for ball in _extremes(places))
     for bound in f.ranges(x):
         assert all(ball.contains(1) and ball.contains(-1) for ball in bound[2:])
         assert all(abs(ball) <= 1 + 1e-6 for ball in bound)

@@ -79,10 +79,12 @@ class _Sine(Function):
 def _extreme(place: arb) -> arb:
     """cos(pi k) at the integers k in a ball that holds one or more.
 
-    Beyond 2^64 no integer is written out: one of an exponent from a file may not fit in memory.
+    Numbers of a file may have any exponent: no more bits are asked of them than memory holds.
     """
-    only = place.unique_fmpz() if abs(place) < 2**64 else None
-    return arb(0, 1) if only is None else arb(1 - 2 * (only % 2))
+    first, last = place.lower().ceil(), place.upper().floor()
+    if not (first == last and abs(first) < 2**64):
+        return arb(0, 1)
+    return arb(1 - 2 * (first.unique_fmpz() % 2))
 
 
 _extremes: Any = np.frompyfunc(_extreme, 1, 1)

@@ -55,6 +55,8 @@ bound: list(graph.trains) ==> graph.trains
 function: REACH / numbers['beta'] ==> REACH * numbers['beta']
 function: REACH / numbers['beta'] ==> REACH
 function: REACH / numbers['beta'] ==> numbers['beta']
+-- The ball holds an integer.
+_extreme: first == last and abs(first) < 2 ** 64 ==> first >= last and abs(first) < 2 ** 64
 -- Nothing, as often as one likes.
 _Sine.__post_init__: [np.empty(0, dtype=object)] * 3 ==> [np.empty(0, dtype=object)]
 _Sine.__post_init__: [np.empty(0, dtype=object)] * 3 ==> [np.empty(0, dtype=object)] * 4
