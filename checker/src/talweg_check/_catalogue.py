@@ -82,9 +82,7 @@ def _extreme(place: arb) -> arb:
     Numbers of a file may have any exponent: no more bits are asked of them than memory holds.
     """
     first, last = place.lower().ceil(), place.upper().floor()
-    if not (first == last and abs(first) < 2**64):
-        return arb(0, 1)
-    return arb(1 - 2 * (first.unique_fmpz() % 2))
+    return first.cos_pi() if first == last and abs(first) < 2**64 else arb(0, 1)
 
 
 _extremes: Any = np.frompyfunc(_extreme, 1, 1)
