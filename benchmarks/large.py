@@ -52,8 +52,10 @@ RATIO_CASES = (
 """Widths, and rows times outputs."""
 
 RATIO_PROVED = (2000, 4000)
-NEAR = {"near": 0.7, "missed": 3.0}  # missing factors with the rough Lipschitz constant
-"""Rows of the wide network at weights where the criterion holds: there the constant is sharp."""
+"""Rows of the wide network at weights where the criterion holds."""
+
+NEAR = {"near": 0.7, "missed": 3.0}
+"""Missing factors at the same weights, with the rough Lipschitz constant: the sharp one decides."""
 
 
 def digit_pairs(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from tests.network.graph_dense import Dense, Quantities
@@ -12,9 +12,10 @@ from tests.network.random_graphs import Drawn
 from tests.network.rules.cases import trilinear
 from torch import Tensor
 
+from talweg.enclosure import Ball
 from talweg.network._graph_lipschitz import GraphLipschitz
 from talweg.network._graph_start import common
-from talweg.network._graph_state import graph_state
+from talweg.network._graph_state import GraphState, graph_state
 
 Comparison = tuple[str, float, float]
 """What, the dense quantity, its bound."""
@@ -128,9 +129,17 @@ def at_start(case: Bounded) -> Iterator[Comparison]:
 
 
 def _ball(x: Tensor):
-    from talweg.enclosure import Ball
 
     return Ball.exact(x)
+
+
+def with_an_infinite_entry(state: GraphState) -> GraphState:
+    """The same graph, its first node reading what is no number without saying so."""
+    visit = state.visits[0]
+    mid = visit.inputs[0].mid.clone()
+    mid.view(-1)[0] = float("inf")
+    moved = replace(visit, inputs=(Ball._moved(mid, torch.zeros_like(mid)),))
+    return replace(state, visits=(moved, *state.visits[1:]))
 
 
 def on_ball(case: Bounded, radius: float, step: Tensor) -> Iterator[Comparison]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
-from tests.network.graph_bounds import at_start, bounded, failures
+from tests.network.graph_bounds import at_start, bounded, failures, with_an_infinite_entry
 from tests.network.random_graphs import random_graph
 from torch import nn
 
-from talweg.enclosure import Ball
 from talweg.network import _graph_columns as graph_columns
 from talweg.network import _graph_start as graph_start
 from talweg.network import read
@@ -111,10 +108,5 @@ def test_layers_with_many_rows_are_left_out(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_rows_that_are_not_numbers_have_directions() -> None:
     """LAPACK does not see them; what they are claimed to be decides."""
-    state = _deep(2, 3)
-    visit = state.visits[0]
-    mid = visit.inputs[0].mid.clone()
-    mid.view(-1)[0] = float("inf")
-    moved = replace(visit, inputs=(Ball._moved(mid, torch.zeros_like(mid)),))
-    state = replace(state, visits=(moved, *state.visits[1:]))
+    state = with_an_infinite_entry(_deep(2, 3))
     assert split_columns(state, 0).growth < 1.0 + 1e-12

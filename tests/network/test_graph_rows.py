@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
+from tests.network.graph_bounds import with_an_infinite_entry
 from torch import Tensor, nn
 
 import talweg
@@ -115,10 +114,5 @@ def test_a_deep_chain_gains_from_it() -> None:
 
 def test_rows_that_are_not_numbers_have_directions() -> None:
     """LAPACK does not see them; what they are claimed to be decides."""
-    state = _state(3, 4)
-    visit = state.visits[0]
-    mid = visit.inputs[0].mid.clone()
-    mid.view(-1)[0] = float("inf")
-    moved = replace(visit, inputs=(Ball._moved(mid, torch.zeros_like(mid)),))
-    state = replace(state, visits=(moved, *state.visits[1:]))
+    state = with_an_infinite_entry(_state(3, 4))
     assert split_rows(state, 0).growth < 1.0 + 1e-12
