@@ -128,8 +128,7 @@ def at_start(case: Bounded) -> Iterator[Comparison]:
                 yield from _samples("no common curved node", found, torch.zeros_like(found))
 
 
-def _ball(x: Tensor):
-
+def _ball(x: Tensor) -> Ball:
     return Ball.exact(x)
 
 
